@@ -1,0 +1,76 @@
+# Every target works by itself in a fresh clone: what needs the environment makes it first.
+# `make` alone lists them. Settings go on the command line: make demo DEMO_STEPS=12 SEED=1
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Python 3.11 or newer that makes the virtual environment.
+PYTHON ?= python3
+# Where the virtual environment goes.
+VENV ?= .venv
+# Extras of setup.cfg that `make install` brings along.
+EXTRAS ?= dev,viz
+# Optimiser steps per network in the demo. The shipped value fits into 6 minutes on 2 cores.
+DEMO_STEPS ?= 300
+# Seed of the demo's data, label mask and networks.
+SEED ?= 0
+# Folder that the demo writes its runs, table and pictures to.
+DEMO_OUT ?= runs/demo
+# More arguments for pytest, for example PYTEST_ARGS="-k depth -x".
+PYTEST_ARGS ?=
+
+COMMA := ,
+BIN := $(VENV)/bin
+# Says that the environment is complete; made again when a requirement changes.
+STAMP := $(VENV)/.installed-$(subst $(COMMA),-,$(EXTRAS))
+# What ruff looks at; the configuration is in pyproject.toml.
+SOURCES := src data_modules tests benchmarks setup.py
+
+.PHONY: help install demo test test-slow coverage lint format types wheel clean
+
+help:  ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  Settings (make TARGET NAME=value), with their present values:"
+	@printf '  %s\n' "PYTHON=$(PYTHON)" "VENV=$(VENV)" "EXTRAS=$(EXTRAS)" "DEMO_STEPS=$(DEMO_STEPS)" "SEED=$(SEED)" \
+		"DEMO_OUT=$(DEMO_OUT)" "PYTEST_ARGS=$(PYTEST_ARGS)"
+
+install: $(STAMP)  ## Make the virtual environment and install mtdense into it, editable (done once).
+
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mtdense needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Mend: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+demo: $(STAMP)  ## Train from partial labels, compare with single-task baselines, print the table, draw the pictures.
+	$(BIN)/mtdense demo --steps $(DEMO_STEPS) --seed $(SEED) --out $(DEMO_OUT)
+
+test: lint types coverage  ## Lint, check formatting and types, run the fast tests with a coverage report.
+
+coverage: $(STAMP)  ## Run the fast tests alone, with a coverage report.
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## Run the slow tests: real training runs and the like.
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## Check style and formatting, changing nothing.
+	$(BIN)/ruff check $(wildcard $(SOURCES))
+	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+
+format: $(STAMP)  ## Format the sources and mend what ruff can mend by itself.
+	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
+	$(BIN)/ruff format $(wildcard $(SOURCES))
+
+types: $(STAMP)  ## Check the types of both packages (strict).
+	$(BIN)/mypy
+
+# setuptools copies from build/ what an earlier version left there, so it goes first.
+wheel: $(STAMP)  ## Build the wheel and the source archive into dist/.
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+clean:  ## Remove build products and caches; keeps the environment and the runs.
+	rm -rf build dist *.egg-info .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(wildcard src data_modules tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
