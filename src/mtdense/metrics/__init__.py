@@ -1,0 +1,9 @@
+"""Streaming metrics: one torchmetrics.Metric per file, the pure maths in `mtdense.metrics.functional`."""
+
+from mtdense.metrics.absolute_error import AbsoluteError
+from mtdense.metrics.base import StreamingMetric
+from mtdense.metrics.mean_angular_error import MeanAngularError
+from mtdense.metrics.mean_iou import MeanIoU
+from mtdense.metrics.root_mean_squared_error import RootMeanSquaredError
+
+__all__ = ["AbsoluteError", "MeanAngularError", "MeanIoU", "RootMeanSquaredError", "StreamingMetric"]

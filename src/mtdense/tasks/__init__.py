@@ -1,0 +1,26 @@
+"""Tasks: everything about one prediction target in one room (coding, geometry, loss, metrics, drawing)."""
+
+from mtdense.tasks.base import ArrayAny, LossTerms, Task
+from mtdense.tasks.class_map import ClassMap
+from mtdense.tasks.depth import Depth
+from mtdense.tasks.edges import Edges
+from mtdense.tasks.human_parts import HumanParts
+from mtdense.tasks.normals import SurfaceNormals
+from mtdense.tasks.registry import build_tasks, task_names
+from mtdense.tasks.saliency import Saliency
+from mtdense.tasks.semseg import SemanticSegmentation
+
+__all__ = [
+    "ArrayAny",
+    "ClassMap",
+    "Depth",
+    "Edges",
+    "HumanParts",
+    "LossTerms",
+    "Saliency",
+    "SemanticSegmentation",
+    "SurfaceNormals",
+    "Task",
+    "build_tasks",
+    "task_names",
+]

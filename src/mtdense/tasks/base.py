@@ -1,0 +1,199 @@
+"""What a task is: everything that the rest of the suite may ask of one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mtdense.core.errors import ConfigError
+
+__all__ = ["ArrayAny", "LossTerms", "Task"]
+
+ArrayAny = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Sums from which a loss value is made, one row per image.
+
+    Rows can be added over images and over ranks before they are turned into a value, which is what makes
+    image-pooled, batch-pooled and distributed losses one piece of code.
+
+    Args:
+        sums: (B, K) sums over valid pixels, with gradient.
+        counts: (B, M) pixel counts, without gradient.
+    """
+
+    sums: Tensor
+    counts: Tensor
+
+
+class Task(ABC):
+    """One dense-prediction task: label coding, geometry, loss, metrics and drawing.
+
+    A label is a NumPy array as the loaders and the joint transform see it: (H, W), or (H, W, 3) for vector maps. A
+    target is the tensor a network is trained on: (H, W), or (3, H, W). Keyword arguments of a subclass are the task's
+    *specification*: plain values, stored in checkpoints (see `spec`). Defining a subclass with a `name` of its own
+    registers it for `build_tasks`.
+    """
+
+    registered: ClassVar[dict[str, type[Task]]] = {}
+    """All tasks defined so far, by name."""
+
+    name: ClassVar[str]
+    """Key of the task in targets, outputs, configuration and file names."""
+    label_dtype: ClassVar[type[np.generic]]
+    """Data type of a label."""
+    label_channels: ClassVar[int] = 1
+    """1 for maps (H, W), 3 for vector maps (H, W, 3)."""
+    invalid: ClassVar[float]
+    """Label value (all channels) of a pixel that counts for nothing."""
+    primary_metric: ClassVar[str]
+    """Key in `metrics()` that tables and the Δm use."""
+    default_loss_weight: ClassVar[float] = 1.0
+    """Weight of the task's loss in the InvPT and DiffusionMTL line of papers."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            return
+        known = Task.registered.get(cls.name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ConfigError(
+                f"{cls.__module__}.{cls.__qualname__} is named {cls.name!r}, as is "
+                f"{known.__module__}.{known.__qualname__}",
+                "Give each task a name of its own.",
+            )
+        Task.registered[cls.name] = cls
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Task) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.spec.items())})"
+
+    # ---- specification -------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Plain keyword arguments that rebuild this task: `type(task)(**task.spec)` equals it."""
+
+    @property
+    @abstractmethod
+    def num_outputs(self) -> int:
+        """Channels that a network's head must have."""
+
+    # ---- labels (NumPy, one image) ---------------------------------------------------------------------------------
+    def invalid_label(self, height: int, width: int) -> ArrayAny:
+        """A label of which no pixel is valid: (H, W) or (H, W, 3)."""
+        shape = (height, width) if self.label_channels == 1 else (height, width, self.label_channels)
+        return np.full(shape, self.invalid, dtype=self.label_dtype)
+
+    @abstractmethod
+    def check_label(self, label: ArrayAny, source: str) -> ArrayAny:
+        """Checks shape and values at the door and casts to `label_dtype`.
+
+        Args:
+            label: (H, W) or (H, W, 3) in the suite's coding (invalid pixels already coded as `invalid`).
+            source: File or other origin, for the error.
+
+        Raises:
+            DataError: Wrong shape or a value out of range; names `source` and the value.
+        """
+
+    def flip_label(self, label: ArrayAny) -> ArrayAny:
+        """Mirrors a label left to right, with whatever a mirror does to its values."""
+        return np.ascontiguousarray(label[:, ::-1])
+
+    def zoom_label(self, label: ArrayAny, zoom: float) -> ArrayAny:
+        """What a zoom by `zoom` (> 1: objects get larger) does to the values of an already resampled label."""
+        return label
+
+    def finish_label(self, label: ArrayAny) -> ArrayAny:
+        """Last step after all geometry, on the cropped and padded canvas (for example: no part left, no label)."""
+        return label
+
+    def dominant_share(self, label: ArrayAny) -> float | None:
+        """Share of the most frequent class among valid pixels; None where a task has no say in the crop.
+
+        1.0 where fewer than two classes are present. The crop of the InvPT line re-draws while this is too high.
+        """
+        return None
+
+    def to_target(self, label: ArrayAny) -> Tensor:
+        """Label (H, W) or (H, W, 3) to target (H, W) or (3, H, W); class ids become int64."""
+        array = label if self.label_channels == 1 else np.moveaxis(label, -1, 0)
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    # ---- tensors (a batch) -----------------------------------------------------------------------------------------
+    @abstractmethod
+    def valid(self, target: Tensor) -> Tensor:
+        """Which pixels count: (B, H, W) bool from targets (B, H, W) or (B, 3, H, W)."""
+
+    @abstractmethod
+    def loss_terms(self, logits: Tensor, target: Tensor, valid: Tensor) -> LossTerms:
+        """Sums and counts of the loss over valid pixels, per image.
+
+        Args:
+            logits: (B, num_outputs, H, W), same H and W as the target.
+            target: (B, H, W) or (B, 3, H, W).
+            valid: (B, H, W) bool. Where it is False neither logits nor target may influence anything; an image
+                without a valid pixel gives exact zeros that keep the graph.
+        """
+
+    @abstractmethod
+    def loss_value(self, terms: LossTerms) -> Tensor:
+        """Loss of each row of `terms`: (B, K) and (B, M) to (B,). Zero where nothing is valid.
+
+        Must be linear in `terms.sums` for given counts: the distributed reducer relies on it.
+        """
+
+    @abstractmethod
+    def predict(self, logits: Tensor) -> Tensor:
+        """Prediction from logits (B, num_outputs, H, W).
+
+        Class ids (B, H, W) int64 for class maps, probabilities (B, H, W) for saliency and edges, unit vectors
+        (B, 3, H, W) for normals, values in the label's unit (B, H, W) for depth.
+        """
+
+    @abstractmethod
+    def ideal_logits(self, target: Tensor) -> Tensor:
+        """Logits (B, num_outputs, H, W) whose `predict` gives the target back, with zeros at invalid pixels.
+
+        Where `predict` gives probabilities these are on the target's side of 0.5. The average of ideal logits over a
+        data set (sum over pixels / number of valid pixels) is what predictors that never look at the image are made
+        of: the most frequent class, the share of edges or salient pixels (in a monotone coding), the mean direction,
+        the mean depth.
+        """
+
+    # ---- metrics -----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """Fresh metrics by name, such as {"mIoU": ...}; `update_metric` feeds them."""
+
+    def update_metric(self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Feeds one metric of `metrics()` with a batch of predictions (see `predict`)."""
+        metric.update(prediction, target, valid)
+
+    # ---- pictures and files --------------------------------------------------------------------------------------
+    @abstractmethod
+    def draw(self, values: ArrayAny, like: ArrayAny | None = None) -> npt.NDArray[np.uint8]:
+        """Colour picture (H, W, 3) uint8 of a label or of a prediction: (H, W), or (H, W, 3) for vector maps.
+
+        Invalid label pixels are drawn in one neutral grey.
+
+        Args:
+            values: What to draw.
+            like: A label or prediction whose colour scale to use, so that two pictures can be compared; it matters
+                only to tasks that scale their colours per image.
+        """

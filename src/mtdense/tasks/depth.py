@@ -1,0 +1,159 @@
+"""Depth estimation, in metres or as disparity."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mtdense.core.errors import ConfigError, DataError
+from mtdense.metrics import AbsoluteError, RootMeanSquaredError
+from mtdense.tasks.base import ArrayAny, LossTerms, Task
+from mtdense.tasks.checks import check_number, check_shape
+from mtdense.tasks.colours import draw_scale
+from mtdense.tasks.losses import count, mask_logits, masked_sum, mean_over_counts
+
+__all__ = ["Depth"]
+
+UNITS = ("metres", "disparity")
+INVALID = -1.0
+
+
+class Depth(Task):
+    """Depth or disparity: mean absolute difference over valid pixels.
+
+    A pixel is valid where its value is finite, not negative, above `min_depth` if that is above 0, and below
+    `max_depth` if there is one. A value of 0 is valid here: loaders of files that mean "missing" by 0 code it as -1.
+
+    Args:
+        unit: "metres", or "disparity" (inverse depth, in whatever scale the data set has).
+        min_depth: Values up to this do not count, and predictions are raised to it.
+        max_depth: Values from this on do not count; None for no limit.
+        legacy_zoom: Divide disparity by the zoom as if it were depth (the public MTPSL and MTAN code does); only makes
+            sense for disparity, which grows when objects come nearer.
+
+    Raises:
+        ConfigError: An argument makes no sense.
+    """
+
+    name: ClassVar[str] = "depth"
+    label_dtype: ClassVar[type[np.generic]] = np.float32
+    invalid: ClassVar[float] = INVALID
+    primary_metric: ClassVar[str] = "RMSE"
+
+    def __init__(
+        self, unit: str = "metres", min_depth: float = 0.0, max_depth: float | None = None, legacy_zoom: bool = False
+    ) -> None:
+        if unit not in UNITS:
+            raise ConfigError(f"depth.unit is {unit!r}", f"Choose one of: {', '.join(UNITS)}.")
+        self.unit = unit
+        self.min_depth = check_number(min_depth, "depth.min_depth", 0.0, math.inf, "Give a number of at least 0.")
+        if max_depth is not None:
+            mend = f"Give a number above `min_depth` ({self.min_depth}), or null for no limit."
+            max_depth = check_number(
+                max_depth, "depth.max_depth", math.nextafter(self.min_depth, math.inf), math.inf, mend
+            )
+        self.max_depth = max_depth
+        if not isinstance(legacy_zoom, bool):
+            raise ConfigError(f"depth.legacy_zoom is {legacy_zoom!r}", "Give true or false.")
+        if legacy_zoom and unit == "metres":
+            raise ConfigError(
+                "depth.legacy_zoom is set for metres, which are divided by the zoom anyway",
+                "Leave it out, or set `unit: disparity`.",
+            )
+        self.legacy_zoom = legacy_zoom
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Keyword arguments that rebuild this task."""
+        return {
+            "unit": self.unit,
+            "min_depth": self.min_depth,
+            "max_depth": self.max_depth,
+            "legacy_zoom": self.legacy_zoom,
+        }
+
+    @property
+    def num_outputs(self) -> int:
+        """One value."""
+        return 1
+
+    def check_label(self, label: ArrayAny, source: str) -> ArrayAny:
+        """Values of at least 0, and -1, as float32.
+
+        Raises:
+            DataError: Wrong shape, values that are not finite, or negative ones other than -1.
+        """
+        check_shape(label, self.name, source)
+        wrong = ~np.isfinite(label) | ((label < 0) & (label != INVALID))
+        if wrong.any():
+            raise DataError(
+                f"{source}: a depth label holds {label[wrong][0]!s} ({int(wrong.sum())} px); allowed are finite values "
+                f"of at least 0, and {INVALID:g} for missing ones",
+                "List the file's codes of missing depth under `ignore_values`.",
+            )
+        return label.astype(np.float32)
+
+    def zoom_label(self, label: ArrayAny, zoom: float) -> ArrayAny:
+        """Metres are divided by the zoom; disparity is multiplied (`legacy_zoom`: divided)."""
+        factor = zoom if self.unit == "disparity" and not self.legacy_zoom else 1 / zoom
+        return np.where(label >= 0, label * factor, label).astype(np.float32)
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Finite values in the range of the specification."""
+        valid = torch.isfinite(target) & (target >= 0)
+        if self.min_depth > 0:
+            valid = valid & (target > self.min_depth)
+        if self.max_depth is not None:
+            valid = valid & (target < self.max_depth)
+        return valid
+
+    def loss_terms(self, logits: Tensor, target: Tensor, valid: Tensor) -> LossTerms:
+        """Sum of absolute differences and number of valid pixels."""
+        prediction = mask_logits(logits, valid)[:, 0]
+        truth = torch.where(valid, target, 0.0).to(prediction.dtype)
+        return LossTerms(masked_sum((prediction - truth).abs(), valid).unsqueeze(1), count(valid))
+
+    def loss_value(self, terms: LossTerms) -> Tensor:
+        """Mean over valid pixels."""
+        return mean_over_counts(terms.sums, terms.counts)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Values (B, H, W) float32 in the label's unit, not below `min_depth`."""
+        return logits[:, 0].float().clamp(min=self.min_depth)
+
+    def ideal_logits(self, target: Tensor) -> Tensor:
+        """The values; their average is the mean depth."""
+        return torch.where(self.valid(target), target, 0.0).unsqueeze(1)
+
+    def metrics(self) -> dict[str, Metric]:
+        """{"RMSE", "absErr"} in the label's unit."""
+        return {"RMSE": RootMeanSquaredError(), "absErr": AbsoluteError()}
+
+    def draw(
+        self,
+        values: ArrayAny,
+        like: ArrayAny | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Near is bright, far is dark, in either unit.
+
+        Args:
+            values: (H, W) label or prediction.
+            like: Map whose 2nd and 98th percentiles span the colours; `values` itself if None.
+            low: Start of the colours instead of a percentile, in the label's unit.
+            high: End of the colours instead of a percentile.
+        """
+        reference = values if like is None else like
+        counted = reference[np.isfinite(reference) & (reference >= 0)]
+        start, end = np.percentile(counted, [2, 98]) if counted.size else (0.0, 1.0)
+        start, end = (start if low is None else low), (end if high is None else high)
+        shown = np.isfinite(values) & (values >= 0)
+        shares = (np.where(shown, values, 0) - start) / (end - start) if end > start else np.full(values.shape, 0.5)
+        return draw_scale(1 - shares if self.unit == "metres" else shares, shown)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mtdense.core.errors import DataError
+from mtdense.tasks import Depth, LossTerms
+
+
+def test_loss_by_hand_in_both_families():
+    # Differences 1 and 3 | 5 and one invalid: images (2, 5), pool 9 / 3 = 3. Negative logits count as they are.
+    logits = torch.tensor([[[[2.0, -1.0]]], [[[6.0, 8.0]]]])
+    target = torch.tensor([[[1.0, 2.0]], [[1.0, -1.0]]])
+    task = Depth()
+    terms = task.loss_terms(logits, target, task.valid(target))
+    assert terms.counts.tolist() == [[2], [1]]
+    assert task.loss_value(terms).tolist() == [2.0, 5.0]
+    pool = LossTerms(terms.sums.sum(0, keepdim=True), terms.counts.sum(0, keepdim=True))
+    assert task.loss_value(pool).item() == 3.0
+
+
+def test_which_pixels_count():
+    target = torch.tensor([[[-1.0, 0.0, 0.5, 1.0, 10.0, 11.0, math.nan, math.inf]]])
+    assert Depth().valid(target)[0, 0].tolist() == [False, True, True, True, True, True, False, False]
+    limited = Depth(min_depth=0.5, max_depth=10.0).valid(target)[0, 0].tolist()
+    assert limited == [False, False, False, True, False, False, False, False]
+
+
+def test_zoom_divides_metres_and_multiplies_disparity():
+    label = np.array([[3.0, 0.0, -1.0]], dtype=np.float32)
+    for task, expected in (
+        (Depth(), [1.5, 0, -1]),
+        (Depth(unit="disparity"), [6, 0, -1]),
+        (Depth(unit="disparity", legacy_zoom=True), [1.5, 0, -1]),
+    ):
+        zoomed = task.zoom_label(label, 2.0)
+        assert zoomed.tolist() == [expected]
+        assert zoomed.dtype == np.float32
+
+
+def test_flip_moves_columns_only():
+    assert Depth().flip_label(np.array([[1.0, -1.0]], dtype=np.float32)).tolist() == [[-1.0, 1.0]]
+
+
+def test_predictions_are_clamped():
+    logits = torch.tensor([[[[-2.0, 0.05, 3.0]]]])
+    assert Depth().predict(logits)[0, 0].tolist() == pytest.approx([0.0, 0.05, 3.0])
+    assert Depth(min_depth=0.1).predict(logits)[0, 0].tolist() == pytest.approx([0.1, 0.1, 3.0])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.5, -2.0])
+def test_wrong_values_are_named(value):
+    with pytest.raises(DataError, match=rf"^d\.png: a depth label holds {value} \(1 px\)") as error:
+        Depth().check_label(np.array([[1.0, value]]), "d.png")
+    assert "ignore_values" in error.value.mend
+
+
+def test_any_number_type_becomes_float32():
+    checked = Depth().check_label(np.array([[0, 3]], dtype=np.uint16), "x")
+    assert checked.dtype == np.float32
+    assert Depth().check_label(np.array([[-1.0, 2.5]]), "x").tolist() == [[-1.0, 2.5]]
+
+
+def test_metrics():
+    task = Depth()
+    target = torch.tensor([[[1.0, 1.0, -1.0]]])
+    scores = {}
+    for name, metric in task.metrics().items():
+        task.update_metric(metric, torch.tensor([[[2.0, 4.0, 9.0]]]), target, task.valid(target))
+        scores[name] = metric.compute().item()
+    assert scores == pytest.approx({"RMSE": math.sqrt((1 + 9) / 2), "absErr": 2.0})
+
+
+def test_near_is_bright_in_either_unit():
+    ramp = np.linspace(1, 5, 64, dtype=np.float32).reshape(8, 8)
+    metres, disparity = Depth().draw(ramp).sum(-1).ravel(), Depth(unit="disparity").draw(ramp).sum(-1).ravel()
+    assert (np.diff(metres.astype(int)) <= 0).all()
+    assert (np.diff(disparity.astype(int)) >= 0).all()
+    assert metres[0] > 3 * metres[-1]
+
+
+def test_pictures_share_a_scale_on_demand():
+    near, far = np.full((2, 2), 1.0), np.full((2, 2), 5.0)
+    scene = np.array([[1.0, 5.0], [-1.0, 3.0]])
+    assert Depth().draw(near, like=scene).sum() > Depth().draw(far, like=scene).sum()
+    np.testing.assert_array_equal(Depth().draw(near, low=0, high=2), Depth().draw(far, low=4, high=6))
+    assert np.isfinite(Depth().draw(near)).all(), "a constant map has no scale of its own"
