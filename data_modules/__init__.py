@@ -1,0 +1,23 @@
+"""Data modules: one file per data set."""
+
+from __future__ import annotations
+
+# First: importing the suite makes a torchvision that does not fit the installed torch harmless.
+import mtdense  # isort: split
+
+from data_modules.base import DenseDataModule
+from data_modules.folder import FolderDataModule
+from data_modules.images import ImagesDataModule
+from data_modules.procedural import ProceduralDataModule
+from data_modules.samplers import EpochSampler, EvalSampler
+
+__all__ = [
+    "DenseDataModule",
+    "EpochSampler",
+    "EvalSampler",
+    "FolderDataModule",
+    "ImagesDataModule",
+    "ProceduralDataModule",
+]
+
+_ = mtdense

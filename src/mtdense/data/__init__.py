@@ -1,0 +1,43 @@
+"""Data: data sets (files or renderer to sample), label masks, and the joint transform."""
+
+from __future__ import annotations
+
+from mtdense.data.dataset import (
+    DenseDataset,
+    PartialLabelDataset,
+    collate,
+    draw_label_mask,
+    full_label_mask,
+    label_table,
+)
+from mtdense.data.folder import FolderDataset, FolderIndex
+from mtdense.data.label_coding import LabelCoding
+from mtdense.data.label_masks import LABEL_SETTINGS, LabelMask
+from mtdense.data.photometric import Photometric
+from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey, SampleMeta
+from mtdense.data.splits import SplitRule
+from mtdense.data.transform import JointTransform, choose_crop
+
+__all__ = [
+    "LABEL_SETTINGS",
+    "Batch",
+    "BatchMeta",
+    "DenseDataset",
+    "FolderDataset",
+    "FolderIndex",
+    "JointTransform",
+    "LabelCoding",
+    "LabelMask",
+    "PartialLabelDataset",
+    "Photometric",
+    "RawImage",
+    "Sample",
+    "SampleKey",
+    "SampleMeta",
+    "SplitRule",
+    "choose_crop",
+    "collate",
+    "draw_label_mask",
+    "full_label_mask",
+    "label_table",
+]

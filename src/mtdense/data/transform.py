@@ -1,0 +1,311 @@
+"""The joint transform: scale, crop, flip, pad, and colours, for an image and its labels together.
+
+Each task says in its own room how its label follows (mirror, zoom, fill value); here is only the geometry. Everything
+between the stored image and the canvas is one resampling: rows and columns to read are worked out first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mtdense.core.errors import ConfigError, DataError
+from mtdense.data.photometric import Photometric
+from mtdense.data.sample import RawImage, Sample, SampleMeta
+from mtdense.geometry import crop_camera, flip_camera, resize_camera
+from mtdense.tasks.base import ArrayAny, Task
+
+__all__ = ["Geometry", "JointTransform", "check_options", "choose_crop"]
+
+CROP_TRIES = 10
+"""Crops that are drawn at most while one class covers too much (the published recipes' number)."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where each pixel of the canvas comes from: resize `source` to `scaled`, cut out the crop, mirror, pad.
+
+    Args:
+        source: Height and width of the stored image.
+        scaled: Height and width of the whole image after scaling.
+        crop: Top, left, height, width on the scaled image.
+        canvas: Height and width of the result; the crop is centred on it.
+        flip: Mirrored left to right.
+    """
+
+    source: tuple[int, int]
+    scaled: tuple[int, int]
+    crop: tuple[int, int, int, int]
+    canvas: tuple[int, int]
+    flip: bool = False
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Rows above and columns left of the content."""
+        return (self.canvas[0] - self.crop[2]) // 2, (self.canvas[1] - self.crop[3]) // 2
+
+    def indices(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Stored rows and columns nearest to the centres of the crop's pixels, before the mirror."""
+        top, left, height, width = self.crop
+        # Whole numbers only: the same result as resizing the whole map and then cropping, without rounding doubts.
+        rows = ((2 * (top + np.arange(height)) + 1) * self.source[0]) // (2 * self.scaled[0])
+        cols = ((2 * (left + np.arange(width)) + 1) * self.source[1]) // (2 * self.scaled[1])
+        return rows, cols
+
+    def resample_label(self, label: ArrayAny) -> ArrayAny:
+        """The crop of a label (H, W) or (H, W, 3), nearest neighbour, not mirrored yet."""
+        rows, cols = self.indices()
+        return label[rows[:, None], cols[None, :]]
+
+    def resample_image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The crop of an image (H, W, 3), mirrored where asked: bilinear, averaged where it shrinks."""
+        top, left, height, width = self.crop
+        if self.scaled == self.source:
+            out = image[top : top + height, left : left + width]
+        else:
+            zoom_y, zoom_x = self.scaled[0] / self.source[0], self.scaled[1] / self.source[1]
+            box = (
+                left / zoom_x,
+                top / zoom_y,
+                min((left + width) / zoom_x, self.source[1]),
+                min((top + height) / zoom_y, self.source[0]),
+            )
+            # Pillow's filter reads beyond the box where it needs to, so this equals resizing all and cropping.
+            picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
+            out = np.asarray(picture)
+        return np.ascontiguousarray(out[:, ::-1] if self.flip else out)
+
+    def camera(self, camera: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Intrinsics of the canvas from those of the stored image."""
+        moved = resize_camera(camera, self.scaled[1] / self.source[1], self.scaled[0] / self.source[0])
+        moved = crop_camera(moved, self.crop[0], self.crop[1])
+        if self.flip:
+            moved = flip_camera(moved, self.crop[3])
+        return crop_camera(moved, -self.padding[0], -self.padding[1])
+
+    def meta(self, camera: npt.NDArray[np.float64] | None) -> SampleMeta:
+        """The sample's account of it (data version left empty)."""
+        top, left, height, width = self.crop
+        zoom_y, zoom_x = self.scaled[0] / self.source[0], self.scaled[1] / self.source[1]
+        matrix = np.zeros((3, 3)) if camera is None else self.camera(camera)
+        return SampleMeta(
+            original_size=torch.tensor(self.source, dtype=torch.int64),
+            content=torch.tensor([*self.padding, height, width], dtype=torch.int64),
+            window=torch.tensor([top / zoom_y, left / zoom_x, height / zoom_y, width / zoom_x], dtype=torch.float32),
+            zoom=torch.tensor((zoom_y * zoom_x) ** 0.5, dtype=torch.float32),
+            flip=torch.tensor(self.flip),
+            camera=torch.from_numpy(matrix.astype(np.float32)),
+            data_version="",
+        )
+
+
+def choose_crop(
+    source: tuple[int, int],
+    scaled: tuple[int, int],
+    canvas: tuple[int, int],
+    tasks: Mapping[str, Task],
+    labels: Mapping[str, ArrayAny],
+    max_share: float | None,
+    rng: np.random.Generator,
+) -> tuple[int, int, int, int]:
+    """Draws where to cut: uniformly, and again (at most `CROP_TRIES` times) while one class dominates.
+
+    Args:
+        source: Size of the stored image.
+        scaled: Size of the image after scaling.
+        canvas: Size to cut out; a smaller side is left whole.
+        tasks: Tasks by name; `Task.dominant_share` says whether a task has a say and what it sees.
+        labels: Labels of this image that its label mask admits, and no others: what is not labelled must not move the
+            crop.
+        max_share: Largest admitted share of one class, of any task with a say; None: any crop will do.
+        rng: The sample's generator.
+
+    Returns:
+        Top, left, height, width on the scaled image.
+    """
+    height, width = min(scaled[0], canvas[0]), min(scaled[1], canvas[1])
+    room = (scaled[0] - height, scaled[1] - width)
+
+    def draw() -> tuple[int, int, int, int]:
+        return int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1)), height, width
+
+    def dominated(crop: tuple[int, int, int, int], limit: float) -> bool:
+        geometry = Geometry(source, scaled, crop, canvas)
+        shares = (tasks[name].dominant_share(geometry.resample_label(label)) for name, label in labels.items())
+        return any(share is not None and share >= limit for share in shares)
+
+    crop = draw()
+    if max_share is None or room == (0, 0):
+        return crop
+    for _ in range(CROP_TRIES):
+        if not dominated(crop, max_share):
+            break
+        crop = draw()
+    return crop
+
+
+class JointTransform:
+    """Brings an image and its labels to the canvas, at random for training, without randomness for evaluation.
+
+    In training: scale (base fit, then a random factor), random crop, mirror, colours, centred padding. In evaluation:
+    base fit, centre crop where the image is still larger than the canvas, centred padding. A zoom by the random factor
+    is told to the tasks (depth is divided by it); the base fit is not, so metres stay metres in evaluation.
+
+    Args:
+        tasks: Tasks by name: these targets a sample has.
+        size: Height and width of the canvas.
+        train: Random augmentation (else the options below, save `resize`, do nothing).
+        resize: "fit" scales each image, aspect kept, to the largest size that the canvas holds; None leaves its size.
+        scale_range: Smallest and largest random factor, drawn uniformly.
+        scale_choices: Or: factors of which one is drawn.
+        crop_max_share: See `choose_crop`; 0.75 in the InvPT line; None: off.
+        flip_probability: Probability of a mirror, left to right.
+        photometric: "none", "mild" or "strong", see `Photometric`.
+
+    Raises:
+        ConfigError: An option out of range, or both kinds of factors.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        size: Sequence[int],
+        *,
+        train: bool,
+        resize: str | None = "fit",
+        scale_range: Sequence[float] | None = None,
+        scale_choices: Sequence[float] | None = None,
+        crop_max_share: float | None = None,
+        flip_probability: float = 0.0,
+        photometric: str = "none",
+    ) -> None:
+        check_options(size, resize, scale_range, scale_choices, crop_max_share, flip_probability)
+        self.tasks = dict(tasks)
+        self.size = (int(size[0]), int(size[1]))
+        self.train = train
+        self.resize = resize
+        self.scale_range = scale_range
+        self.scale_choices = scale_choices
+        self.crop_max_share = crop_max_share
+        self.flip_probability = flip_probability
+        self.photometric = Photometric(photometric)
+
+    def __call__(self, raw: RawImage, rng: np.random.Generator) -> Sample:
+        """Transforms one image.
+
+        Args:
+            raw: The image with the labels that may be used; a task of this transform without a label there is
+                unlabelled. Labels of other tasks are not looked at.
+            rng: The sample's own generator; not used in evaluation.
+
+        Raises:
+            DataError: A label's size differs from the image's.
+        """
+        source = (int(raw.image.shape[0]), int(raw.image.shape[1]))
+        labels = {name: label for name, label in raw.labels.items() if name in self.tasks}
+        for name, label in labels.items():
+            if label.shape[:2] != source:
+                raise DataError(
+                    f"image {raw.id!r} has {source[0]}x{source[1]} pixels but its {name} label "
+                    f"{label.shape[0]}x{label.shape[1]}",
+                    "Give image and label one size.",
+                )
+        base = self._base_size(source)
+        if self.train:
+            geometry, zoom, colour_seed = self._draw(source, base, labels, rng)
+            image = self.photometric(geometry.resample_image(raw.image), colour_seed)
+        else:
+            height, width = min(base[0], self.size[0]), min(base[1], self.size[1])
+            crop = ((base[0] - height) // 2, (base[1] - width) // 2, height, width)
+            geometry, zoom = Geometry(source, base, crop, self.size), 1.0
+            image = geometry.resample_image(raw.image)
+        return Sample(
+            image=_image_tensor(image, geometry),
+            targets={name: self._target(task, labels.get(name), geometry, zoom) for name, task in self.tasks.items()},
+            labelled={name: name in labels for name in self.tasks},
+            id=raw.id,
+            meta=geometry.meta(raw.camera),
+        )
+
+    def _base_size(self, source: tuple[int, int]) -> tuple[int, int]:
+        if self.resize is None:
+            return source
+        zoom = min(self.size[0] / source[0], self.size[1] / source[1])
+        return _scaled(source[0], zoom, self.size[0]), _scaled(source[1], zoom, self.size[1])
+
+    def _draw(
+        self, source: tuple[int, int], base: tuple[int, int], labels: Mapping[str, ArrayAny], rng: np.random.Generator
+    ) -> tuple[Geometry, float, int]:
+        """Draws geometry, zoom against the base size, and the seed of the colours."""
+        factor = 1.0
+        if self.scale_range is not None:
+            factor = float(rng.uniform(self.scale_range[0], self.scale_range[1]))
+        elif self.scale_choices is not None:
+            factor = float(self.scale_choices[int(rng.integers(len(self.scale_choices)))])
+        scaled = (_scaled(base[0], factor), _scaled(base[1], factor))
+        flip = bool(rng.random() < self.flip_probability)
+        colour_seed = int(rng.integers(2**32))
+        # Last, as the number of tries depends on labels: nothing else shall.
+        crop = choose_crop(source, scaled, self.size, self.tasks, labels, self.crop_max_share, rng)
+        zoom = float(np.sqrt(scaled[0] / base[0] * scaled[1] / base[1]))  # what rounding to pixels made of the factor
+        return Geometry(source, scaled, crop, self.size, flip), zoom, colour_seed
+
+    @staticmethod
+    def _target(task: Task, label: ArrayAny | None, geometry: Geometry, zoom: float) -> Tensor:
+        canvas = task.invalid_label(*geometry.canvas)
+        if label is None:
+            return task.to_target(canvas)
+        content = geometry.resample_label(label)
+        if geometry.flip:
+            content = task.flip_label(content)
+        content = task.zoom_label(content, zoom)
+        top, left = geometry.padding
+        canvas[top : top + content.shape[0], left : left + content.shape[1]] = content
+        return task.to_target(task.finish_label(canvas))
+
+
+def _scaled(length: int, factor: float, limit: int | None = None) -> int:
+    scaled = max(1, round(length * factor))
+    return scaled if limit is None else min(scaled, limit)
+
+
+def _image_tensor(image: npt.NDArray[np.uint8], geometry: Geometry) -> Tensor:
+    top, left = geometry.padding
+    canvas = np.zeros((*geometry.canvas, 3), dtype=np.uint8)
+    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return torch.from_numpy(canvas).permute(2, 0, 1).to(torch.float32).div_(255).contiguous()
+
+
+def check_options(
+    size: Sequence[int],
+    resize: str | None,
+    scale_range: Sequence[float] | None,
+    scale_choices: Sequence[float] | None,
+    crop_max_share: float | None,
+    flip_probability: float,
+) -> None:
+    """Checks the options of `JointTransform`, without building one.
+
+    Raises:
+        ConfigError: An option out of range, or both kinds of factors.
+    """
+    if len(size) != 2 or min(size) < 1:
+        raise ConfigError(f"size {list(size)} is no canvas", "Give height and width in pixels, for example [96, 128].")
+    if resize not in (None, "fit"):
+        raise ConfigError(f"unknown resize {resize!r}", 'Use "fit", or null to leave the size of the images.')
+    if scale_range is not None and scale_choices is not None:
+        raise ConfigError("both scale_range and scale_choices are given", "Keep one of them.")
+    if scale_range is not None and not (len(scale_range) == 2 and 0 < scale_range[0] <= scale_range[1]):
+        raise ConfigError(f"scale_range {list(scale_range)} is no range", "Give [smallest, largest], both above 0.")
+    if scale_choices is not None and (not scale_choices or min(scale_choices) <= 0):
+        raise ConfigError(f"scale_choices {list(scale_choices)} is no choice", "Give one factor above 0 or more.")
+    if crop_max_share is not None and not 0 < crop_max_share <= 1:
+        raise ConfigError(f"crop_max_share {crop_max_share} is no share", "Give a number in (0, 1], or null.")
+    if not 0 <= flip_probability <= 1:
+        raise ConfigError(f"flip_probability {flip_probability} is no probability", "Give a number from 0 to 1.")

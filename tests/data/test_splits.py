@@ -1,0 +1,87 @@
+"""Splits of a folder: disjoint, repeatable, and clear about what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtdense.core.errors import ConfigError, DataError
+from mtdense.data.splits import SplitRule
+
+STEMS = [f"a/{i:03d}" for i in range(70)] + [f"b/{i:03d}" for i in range(30)]
+
+
+def select(rule: SplitRule, root: Path, split: str) -> list[str]:
+    return rule.select(split, STEMS, root, "images")
+
+
+def test_by_lot(tmp_path: Path) -> None:
+    rule = SplitRule(val_fraction=0.1, test_fraction=0.2)
+    parts = [select(rule, tmp_path, split) for split in ("train", "val", "test")]
+    assert [len(part) for part in parts] == [70, 10, 20]
+    assert sorted(sum(parts, [])) == STEMS
+    assert parts[1] == select(rule, tmp_path, "val")
+    assert parts[1] != select(SplitRule(val_fraction=0.1, test_fraction=0.2, seed=1), tmp_path, "val")
+
+
+def test_one_more_image_moves_few_others(tmp_path: Path) -> None:
+    rule = SplitRule()
+    before = set(select(rule, tmp_path, "train"))
+    after = set(rule.select("train", [*STEMS, "c/new"], tmp_path, "images"))
+    assert len(before - after) <= 2
+
+
+def test_by_folder(tmp_path: Path) -> None:
+    rule = SplitRule(folders={"train": "a", "val": "b/"})
+    assert (len(select(rule, tmp_path, "train")), len(select(rule, tmp_path, "val"))) == (70, 30)
+    with pytest.raises(DataError, match="no test split"):
+        select(rule, tmp_path, "test")
+
+
+def test_by_file(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a/001\n# comment\n\nimages/a/002.png\nb/003.jpg  # why not\n./a/004\n")
+    (tmp_path / "v.txt").write_text("a/005\n")
+    rule = SplitRule(files={"train": "t.txt", "val": "v.txt"})
+    assert select(rule, tmp_path, "train") == ["a/001", "a/002", "a/004", "b/003"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a/001\na/999\n", r"line 2: there is no image 'a/999'"),
+        ("../secret\n", "no image"),
+        ("a/001\na/001.png\n", "twice"),
+        ("a/050\n", "in the splits train and val"),
+        ("", "empty"),
+    ],
+)
+def test_faults_of_files(tmp_path: Path, lines: str, message: str) -> None:
+    (tmp_path / "t.txt").write_text(lines)
+    (tmp_path / "v.txt").write_text("a/050\n")
+    with pytest.raises(DataError, match=message):
+        select(SplitRule(files={"train": "t.txt", "val": "v.txt"}), tmp_path, "train")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.txt cannot be read"):
+        select(SplitRule(files={"train": "t.txt"}), tmp_path, "train")
+
+
+def test_an_empty_part_of_a_lot(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="test split .* is empty"):
+        select(SplitRule(test_fraction=0.0), tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"files": {"train": "a"}, "folders": {"train": "a"}},
+        {"files": {"dev": "a"}},
+        {"val_fraction": 0.6, "test_fraction": 0.4},
+        {"val_fraction": -0.1},
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        SplitRule(**options)  # type: ignore[arg-type]
