@@ -1,0 +1,357 @@
+"""The training and evaluation step that all architectures share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from mtdense.core.errors import ConfigError, NonFiniteLossError
+from mtdense.data.sample import Batch
+from mtdense.models.outputs import Outputs
+from mtdense.tasks import Task, build_tasks
+from mtdense.training import (
+    OptimizerName,
+    PartialLabelReducer,
+    Pool,
+    Scale,
+    ScheduleName,
+    create_optimizer,
+    create_schedule,
+)
+from mtdense.training.distributed import sum_over_ranks
+
+__all__ = ["DenseModule", "LossFamily"]
+
+LossFamily = Literal["diffusion_mtl", "atrc"]
+
+# How each family of papers pools pixels and weighs partly labelled images (specs: partial labels 3.1, BridgeNet 6).
+_FAMILIES: dict[str, tuple[Pool, Scale]] = {
+    "diffusion_mtl": ("image", "task_count_ratio"),
+    "atrc": ("batch", "labelled_count"),
+}
+
+
+class DenseModule(L.LightningModule, ABC):
+    """Base of all architectures: normalises, runs the network, reduces partial-label losses, scores and predicts.
+
+    A subclass names itself in `method`, builds a network in `build_network`, and may add losses in `extra_losses`.
+    Its own options come before `**kwargs`, which are the ones below.
+
+    Args:
+        tasks: {task: specification}, as `mtdense.tasks.build_tasks` takes it. The command line links it from the data.
+        backbone: `tiny`, a timm name or a paper's name of one.
+        pretrained: Download timm's weights for the backbone.
+        backbone_checkpoint: Local weights for the backbone instead.
+        input_size: (height, width) of training images; only backbones of a fixed input size need it.
+        loss_family: Default of `pool` and `scale`: `diffusion_mtl` is (image, task_count_ratio), `atrc` (InvPT,
+            BridgeNet) is (batch, labelled_count).
+        pool: See `PartialLabelReducer`; null takes the family's.
+        scale: See `PartialLabelReducer`; null takes the family's.
+        loss_weights: {task: weight}; tasks left out keep their `default_loss_weight`.
+        optimizer: `adam`, `adamw` or `sgd`.
+        lr: Learning rate.
+        weight_decay: Weight decay.
+        momentum: Momentum of `sgd`.
+        schedule: `poly`, `cosine` or `constant`, over the whole training.
+        schedule_interval: Whether the schedule moves at every optimiser `step` or every `epoch`.
+        poly_power: Exponent of `poly`.
+        warmup_steps: Units of linear warm-up.
+        normalization: Mean and deviation of `imagenet` (what the papers' recipes say) or those of the backbone's
+            `weights`.
+        channels_last: Run convolutions in channels-last memory order.
+
+    Raises:
+        ConfigError: Unknown task, option or weight.
+    """
+
+    method: ClassVar[str]
+    """Id of the method in tables and run records."""
+    preliminary_weight: float = 0.0
+    """Weight of the loss on each of `Outputs.preliminary`."""
+
+    def __init__(
+        self,
+        tasks: dict[str, dict[str, Any]],
+        backbone: str = "resnet18",
+        pretrained: bool = False,
+        backbone_checkpoint: str | None = None,
+        input_size: list[int] | None = None,
+        loss_family: LossFamily = "diffusion_mtl",
+        pool: Pool | None = None,
+        scale: Scale | None = None,
+        loss_weights: dict[str, float] | None = None,
+        optimizer: OptimizerName = "adam",
+        lr: float = 1e-4,
+        weight_decay: float = 0.0,
+        momentum: float = 0.9,
+        schedule: ScheduleName = "poly",
+        schedule_interval: Literal["step", "epoch"] = "step",
+        poly_power: float = 0.9,
+        warmup_steps: int = 0,
+        normalization: Literal["imagenet", "weights"] = "imagenet",
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        # A subclass has saved its own and our arguments already.
+        self.save_hyperparameters(logger=False)
+        self.tasks: dict[str, Task] = build_tasks(tasks)
+        if not self.tasks:
+            raise ConfigError("a model without a task", "name at least one task in `data.tasks`.")
+        family = _FAMILIES.get(loss_family)
+        if family is None:
+            raise ConfigError(f"unknown loss family '{loss_family}'", f"use one of {', '.join(_FAMILIES)}.")
+        self.reducer = PartialLabelReducer(pool or family[0], scale or family[1])
+        self.loss_weights = self._check_weights(loss_weights or {})
+        self.run_info: dict[str, Any] = {}
+        """What the program wants written into checkpoints: plain values only."""
+        self.network = self.build_network()
+        if channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        imagenet = (IMAGENET_MEAN, IMAGENET_STD)
+        mean, std = self._backbone_statistics() if normalization == "weights" else imagenet
+        self.image_mean: Tensor
+        self.image_std: Tensor
+        self.register_buffer("image_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self._metrics = nn.ModuleDict(
+            {
+                stage: nn.ModuleDict({name: nn.ModuleDict(dict(task.metrics())) for name, task in self.tasks.items()})
+                for stage in ("val", "test")
+            }
+        )
+
+    # ---- what an architecture says ---------------------------------------------------------------------------------
+    @abstractmethod
+    def build_network(self) -> nn.Module:
+        """The plain network: normalised images (B, 3, H, W) to `Outputs`; may read `self.tasks`, `self.hparams`."""
+
+    def extra_losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Losses of the architecture itself, by name, already weighted; the default has none."""
+        return {}
+
+    # ---- forward ---------------------------------------------------------------------------------------------------
+    def normalise(self, image: Tensor, content: Tensor | None = None) -> Tensor:
+        """Images in [0, 1] to network input; what lies outside `content` (B, 4: top, left, height, width) becomes 0."""
+        image = (image - self.image_mean) / self.image_std
+        if content is not None:
+            image = image * _inside(content, image.shape[-2], image.shape[-1])[:, None]
+        if self.hparams["channels_last"]:
+            image = image.contiguous(memory_format=torch.channels_last)
+        return image
+
+    def forward(self, image: Tensor, content: Tensor | None = None) -> Outputs:
+        """Runs the network on images (B, 3, H, W) in [0, 1]; logits keep the network's resolution."""
+        return cast(Outputs, self.network(self.normalise(image, content)))
+
+    # ---- training --------------------------------------------------------------------------------------------------
+    def losses(self, outputs: Outputs, batch: Batch, across_ranks: bool = True) -> dict[str, Tensor]:
+        """Unweighted loss of each task: final predictions plus `preliminary_weight` times the preliminary ones.
+
+        Tasks of the network that the batch does not carry at all count as unlabelled.
+        """
+        losses = self._task_losses(outputs.final, batch, across_ranks)
+        for logits in outputs.preliminary:
+            for name, value in self._task_losses(logits, batch, across_ranks).items():
+                losses[name] = losses[name] + self.preliminary_weight * value
+        return losses
+
+    def _task_losses(self, logits: Mapping[str, Tensor], batch: Batch, across_ranks: bool) -> dict[str, Tensor]:
+        tasks = {name: task for name, task in self.tasks.items() if name in batch["targets"]}
+        terms = {}
+        for name, task in tasks.items():
+            target = batch["targets"][name]
+            valid = task.valid(target) & batch["labelled"][name][:, None, None]
+            terms[name] = task.loss_terms(upsample(logits[name], target.shape[-2:]), target, valid)
+        losses = self.reducer(tasks, terms, batch["labelled"], across_ranks)
+        for name in self.tasks:
+            if name not in losses:
+                losses[name] = logits[name].float().sum() * 0.0
+        return losses
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Sum of weighted task losses and the architecture's own."""
+        outputs = self(batch["image"], batch["meta"]["content"])
+        losses = self.losses(outputs, batch)
+        extra = self.extra_losses(outputs, batch)
+        total = torch.stack([self.loss_weights[n] * v for n, v in losses.items()] + list(extra.values())).sum()
+        self._stop_if_not_finite(total, {**losses, **extra}, batch)
+        size = batch["image"].shape[0]
+        self.log("train/loss", total.detach(), batch_size=size, prog_bar=True)
+        for name, value in {**losses, **extra}.items():
+            self.log(f"train/{name}/loss", value.detach(), batch_size=size)
+        return total
+
+    def _stop_if_not_finite(self, total: Tensor, losses: Mapping[str, Tensor], batch: Batch) -> None:
+        bad = sum_over_ranks((~torch.isfinite(total.detach())).float())
+        if bad.item() == 0:
+            return
+        names = [name for name, value in losses.items() if not bool(torch.isfinite(value.detach()).all())]
+        raise NonFiniteLossError(
+            f"the loss is not finite in step {self.global_step + 1}: {', '.join(names) or 'on another rank'}; "
+            f"images of this batch: {', '.join(batch['id'])}",
+            "look at these images and their labels, lower `lr`, or clip gradients (`trainer.gradient_clip_val`). "
+            "The weights were not touched by this step; earlier checkpoints are as they were.",
+        )
+
+    # ---- evaluation ------------------------------------------------------------------------------------------------
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Feeds the validation metrics and logs the loss."""
+        outputs = self._evaluate(batch, "val")
+        losses = self.losses(outputs, batch, across_ranks=False)
+        total = torch.stack([self.loss_weights[n] * v for n, v in losses.items()]).sum()
+        self.log("val/loss", total, batch_size=batch["image"].shape[0], sync_dist=True)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Feeds the test metrics."""
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Batch, stage: str) -> Outputs:
+        outputs = self(batch["image"], batch["meta"]["content"])
+        for name, task in self.tasks.items():
+            if name not in batch["targets"]:
+                continue
+            target = batch["targets"][name]
+            valid = task.valid(target) & batch["labelled"][name][:, None, None]
+            prediction = task.predict(upsample(outputs.final[name], target.shape[-2:]))
+            for metric in self.stage_metrics(stage)[name].values():
+                task.update_metric(metric, prediction, target, valid)
+        return outputs
+
+    def stage_metrics(self, stage: str) -> dict[str, dict[str, Metric]]:
+        """Live metrics {task: {name: metric}} of stage `val` or `test`."""
+        stages = cast("Mapping[str, Mapping[str, Mapping[str, Metric]]]", self._metrics)
+        return {task: dict(metrics.items()) for task, metrics in stages[stage].items()}
+
+    def _log_metrics(self, stage: str) -> None:
+        present = set(self._evaluated_tasks())
+        for name, metrics in self.stage_metrics(stage).items():
+            for key, metric in metrics.items():
+                if name in present:
+                    self.log(f"{stage}/{name}/{key}", metric.compute().float(), rank_zero_only=False)
+                metric.reset()
+
+    def _evaluated_tasks(self) -> list[str]:
+        """Tasks that the data carries: a checkpoint of many tasks may be tested on fewer."""
+        data = getattr(self._trainer, "datamodule", None)
+        return [name for name in self.tasks if data is None or name in data.tasks]
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/<task>/<metric>`."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs `test/<task>/<metric>`."""
+        self._log_metrics("test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Predictions on the canvas: {"id", "predictions": {task: tensor}, "meta"}; see `Task.predict`."""
+        outputs = self(batch["image"], batch["meta"]["content"])
+        size = batch["image"].shape[-2:]
+        predictions = {n: task.predict(upsample(outputs.final[n], size)) for n, task in self.tasks.items()}
+        return {"id": batch["id"], "predictions": predictions, "meta": batch["meta"]}
+
+    # ---- set-up ----------------------------------------------------------------------------------------------------
+    def setup(self, stage: str) -> None:
+        """Refuses data whose tasks or classes are not the model's.
+
+        Raises:
+            ConfigError: The data has a task that the model lacks, or the same task with other classes or units.
+        """
+        data = getattr(self._trainer, "datamodule", None)
+        if data is None:
+            return
+        for name, spec in build_tasks(data.task_specs).items():
+            if name not in self.tasks:
+                raise ConfigError(
+                    f"the data has the task '{name}', the model only {', '.join(self.tasks)}",
+                    "name a subset of the model's tasks in `data.tasks`.",
+                )
+            if spec.spec != self.tasks[name].spec:
+                raise ConfigError(
+                    f"'{name}' is {spec.spec} in the data but {self.tasks[name].spec} in the model",
+                    "use the data (version, classes, units) that the model was trained on.",
+                )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and schedule of the recipe."""
+        h = self.hparams
+        optimizer = create_optimizer(self.parameters(), h["optimizer"], h["lr"], h["weight_decay"], h["momentum"])
+        total = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise ConfigError("training has no end", "set `trainer.max_steps` or `trainer.max_epochs`.")
+        units = int(total)
+        if h["schedule_interval"] == "epoch":
+            units = max(1, math.ceil(units / max(1, int(self.trainer.num_training_batches))))
+        schedule = create_schedule(optimizer, h["schedule"], units, h["warmup_steps"], h["poly_power"])
+        return cast(
+            OptimizerLRScheduler,
+            {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": schedule, "interval": h["schedule_interval"]},
+            },
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes down what the checkpoint holds, in plain values: see `mtdense.models.checkpoint`."""
+        data = getattr(self._trainer, "datamodule", None)
+        checkpoint["mtdense"] = {
+            "format": 1,
+            "method": self.method,
+            "model_class": _class_path(self),
+            "data_class": None if data is None else _class_path(data),
+            "data": {} if data is None else dict(data.description),
+            "tasks": {name: task.spec for name, task in self.tasks.items()},
+            "normalization": {"mean": self.image_mean.flatten().tolist(), "std": self.image_std.flatten().tolist()},
+            **self.run_info,
+        }
+
+    def _check_weights(self, given: Mapping[str, float]) -> dict[str, float]:
+        unknown = sorted(set(given) - set(self.tasks))
+        if unknown:
+            raise ConfigError(
+                f"`loss_weights` names {', '.join(unknown)}, the tasks are {', '.join(self.tasks)}",
+                "remove these weights or add the tasks.",
+            )
+        weights = {name: float(given.get(name, task.default_loss_weight)) for name, task in self.tasks.items()}
+        for name, value in weights.items():
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"the loss weight of '{name}' is {value}", "give a number of 0 or more.")
+        return weights
+
+    def _backbone_statistics(self) -> tuple[Sequence[float], Sequence[float]]:
+        for module in self.network.modules():
+            if isinstance(module, Backbone):
+                return module.mean, module.std
+        raise ConfigError("`normalization: weights` on a network without a backbone", "use `imagenet`.")
+
+
+def _class_path(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits (B, C, h, w) to (B, C, *size), bilinear with half-pixel centres, in float32."""
+    logits = logits.float()
+    if tuple(logits.shape[-2:]) == tuple(size):
+        return logits
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _inside(content: Tensor, height: int, width: int) -> Tensor:
+    """(B, H, W) float: 1 where the canvas shows the image."""
+    rows = torch.arange(height, device=content.device)[None]
+    columns = torch.arange(width, device=content.device)[None]
+    top, left, content_height, content_width = (content[:, i, None] for i in range(4))
+    in_rows = (rows >= top) & (rows < top + content_height)
+    in_columns = (columns >= left) & (columns < left + content_width)
+    return (in_rows[:, :, None] & in_columns[:, None, :]).float()

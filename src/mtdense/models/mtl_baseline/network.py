@@ -1,0 +1,51 @@
+"""Shared encoder and neck, one convolutional decoder and head per task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from mtdense.backbones import Backbone
+from mtdense.models.layers import BasicBlock, concat_pyramid
+from mtdense.models.outputs import Outputs
+
+__all__ = ["SharedEncoderNetwork"]
+
+
+class SharedEncoderNetwork(nn.Module):
+    """The MTL baseline of the ResNet-18 partial-label suite (DiffusionMTL's preliminary network).
+
+    All maps of the pyramid are resized to half the resolution of the finest one (stride 8), concatenated, and reduced
+    by one 3x3 convolution without norm or activation; each task then has two BasicBlocks and a 1x1 head.
+
+    Args:
+        backbone: Pyramid of strides 4 to 32.
+        num_outputs: {task: channels of its head}.
+        width: Channels of neck and decoders.
+        num_blocks: BasicBlocks of each decoder.
+    """
+
+    def __init__(
+        self, backbone: Backbone, num_outputs: Mapping[str, int], width: int = 512, num_blocks: int = 2
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = nn.Conv2d(sum(backbone.channels), width, 3, padding=1)
+        self.decoders = nn.ModuleDict(
+            {name: nn.Sequential(*(BasicBlock(width) for _ in range(num_blocks))) for name in num_outputs}
+        )
+        self.heads = nn.ModuleDict({name: nn.Conv2d(width, channels, 1) for name, channels in num_outputs.items()})
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to the shared feature (B, width, H/8, W/8)."""
+        maps = self.backbone(image)
+        height, width = maps[0].shape[-2:]
+        shared: Tensor = self.neck(concat_pyramid(maps, (max(1, height // 2), max(1, width // 2))))
+        return shared
+
+    def forward(self, image: Tensor) -> Outputs:
+        """Normalised images (B, 3, H, W) to logits at stride 8."""
+        shared = self.encode(image)
+        features = {name: decoder(shared) for name, decoder in self.decoders.items()}
+        return Outputs(final={name: head(features[name]) for name, head in self.heads.items()}, features=features)

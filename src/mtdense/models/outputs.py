@@ -1,0 +1,24 @@
+"""What a network gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+__all__ = ["Outputs"]
+
+
+@dataclass
+class Outputs:
+    """Logits of one forward pass, at the network's own resolution.
+
+    Args:
+        final: {task: logits (B, num_outputs, h, w)}, what predictions are made from.
+        preliminary: Earlier predictions of the same form that are supervised too; may be empty.
+        features: Whatever the architecture's extra losses or figures need.
+    """
+
+    final: dict[str, Tensor]
+    preliminary: list[dict[str, Tensor]] = field(default_factory=list)
+    features: dict[str, Tensor] = field(default_factory=dict)

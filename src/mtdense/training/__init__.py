@@ -1,0 +1,17 @@
+"""Training parts that all architectures share: the partial-label reducer, optimisers, schedules, callbacks."""
+
+from __future__ import annotations
+
+from mtdense.training.recipes import OptimizerName, ScheduleName, create_optimizer, create_schedule, schedule_factor
+from mtdense.training.reducer import PartialLabelReducer, Pool, Scale
+
+__all__ = [
+    "OptimizerName",
+    "PartialLabelReducer",
+    "Pool",
+    "Scale",
+    "ScheduleName",
+    "create_optimizer",
+    "create_schedule",
+    "schedule_factor",
+]
