@@ -1,0 +1,202 @@
+"""Contact sheets: images with targets and predictions of all tasks side by side, as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from mtdense.core.errors import ConfigError
+from mtdense.data.sample import Batch
+from mtdense.tasks.base import ArrayAny, Task
+
+__all__ = ["UNLABELLED_GREY", "ContactRow", "contact_sheet", "rows_from_batch"]
+
+Picture = npt.NDArray[np.uint8]
+
+UNLABELLED_GREY = 128
+"""Grey level of the tile of a label that does not exist."""
+_MARGIN, _GAP, _TASK_GAP, _HEADER, _CAPTION = 12, 4, 16, 46, 18
+_BACKGROUND, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
+# Small images are enlarged by whole factors until a tile is about this high, larger ones shrunk to twice of it.
+_TILE_HEIGHT = 176
+
+
+@dataclass
+class ContactRow:
+    """One image of a contact sheet.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        targets: {task: label (H, W) or (H, W, 3)}; tasks left out are drawn as unlabelled.
+        predictions: {task: prediction of the same layout}.
+        id: Written below the image.
+    """
+
+    image: Picture
+    targets: Mapping[str, ArrayAny] = field(default_factory=dict)
+    predictions: Mapping[str, ArrayAny] = field(default_factory=dict)
+    id: str = ""
+
+
+def rows_from_batch(batch: Batch, predictions: Mapping[str, Tensor], limit: int | None = None) -> list[ContactRow]:
+    """Rows for the images of a batch, padding cut off.
+
+    Args:
+        batch: Images, targets and which of them are labelled.
+        predictions: {task: (B, H, W) or (B, 3, H, W)} on the same canvas, as `Task.predict` gives them.
+        limit: Take only the first images of the batch.
+    """
+    count = batch["image"].shape[0] if limit is None else min(limit, batch["image"].shape[0])
+    rows = []
+    for i in range(count):
+        top, left, height, width = (int(v) for v in batch["meta"]["content"][i])
+        inside = (slice(top, top + height), slice(left, left + width))
+        image = (batch["image"][i].detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        targets = {
+            name: _array(target[i])[inside] for name, target in batch["targets"].items() if batch["labelled"][name][i]
+        }
+        drawn = {name: _array(prediction[i])[inside] for name, prediction in predictions.items()}
+        rows.append(ContactRow(image[inside], targets, drawn, batch["id"][i]))
+    return rows
+
+
+def _array(values: Tensor) -> ArrayAny:
+    """(H, W) or (3, H, W) tensor to an (H, W) or (H, W, 3) array."""
+    array: ArrayAny = values.detach().cpu().numpy()
+    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+
+
+def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, Task], path: Path) -> Path:
+    """Draws one line per image: the image, then target and prediction of each task.
+
+    A task's target and prediction share one colour scale. Columns that no row fills are left out, so rows without
+    any labels give image and predictions only; a single missing label is a grey tile.
+
+    Args:
+        rows: Images with labels and predictions.
+        tasks: {name: task} in the order of the columns.
+        path: PNG file to write; its folder is made.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ConfigError: No rows, or a prediction and its target differ in size.
+    """
+    if not rows:
+        raise ConfigError(f"the contact sheet {path} has no images", "give at least one row.")
+    columns = _columns(rows, tasks)
+    tiles = [_tiles(row, columns, tasks) for row in rows]
+    width = max(tile.shape[1] for line in tiles for tile in line)
+    sheet, places, tops = _canvas(columns, tiles, width)
+    draw = ImageDraw.Draw(sheet)
+    _headers(draw, columns, places, width)
+    for row, line, top in zip(rows, tiles, tops, strict=True):
+        for (_, part), tile, left in zip(columns, line, places, strict=True):
+            sheet.paste(Image.fromarray(tile), (left, top))
+            if part == "target" and _is_blank(tile):
+                centre = (left + tile.shape[1] // 2, top + tile.shape[0] // 2)
+                draw.text(centre, "no label", fill=(200, 200, 200), font=_font(11), anchor="mm")
+        bottom = top + max(tile.shape[0] for tile in line)
+        draw.text((places[0], bottom + 2), _fit(draw, row.id, width), fill=_FAINT, font=_font(11))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, format="PNG")
+    return path
+
+
+_Column = tuple[str, str]
+
+
+def _columns(rows: Sequence[ContactRow], tasks: Mapping[str, Task]) -> list[_Column]:
+    """(task, "target" | "prediction") of each column after the image's, which is ("", "image")."""
+    columns: list[_Column] = [("", "image")]
+    for name in tasks:
+        if any(name in row.targets for row in rows):
+            columns.append((name, "target"))
+        if any(name in row.predictions for row in rows):
+            columns.append((name, "prediction"))
+    return columns
+
+
+def _tiles(row: ContactRow, columns: Sequence[_Column], tasks: Mapping[str, Task]) -> list[Picture]:
+    height, width = row.image.shape[:2]
+    pictures: dict[_Column, Picture] = {("", "image"): row.image}
+    for name, task in tasks.items():
+        pictures.update({(name, part): picture for part, picture in _draw_pair(row, name, task).items()})
+    blank = np.full((height, width, 3), UNLABELLED_GREY, np.uint8)
+    return [_scale(pictures.get(column, blank), height) for column in columns]
+
+
+def _draw_pair(row: ContactRow, name: str, task: Task) -> dict[str, Picture]:
+    target, prediction = row.targets.get(name), row.predictions.get(name)
+    if target is not None and prediction is not None and target.shape != prediction.shape:
+        raise ConfigError(
+            f"{row.id or 'image'}: {name} has a target of shape {target.shape}, a prediction of {prediction.shape}",
+            "bring the prediction to the target's grid first.",
+        )
+    given = {"target": target, "prediction": prediction}
+    return {part: task.draw(values, like=target) for part, values in given.items() if values is not None}
+
+
+def _scale(picture: Picture, height: int) -> Picture:
+    """Enlarges by a whole factor (pixels stay squares) or shrinks by one (averaging)."""
+    factor = round(_TILE_HEIGHT / height)
+    if factor > 1:
+        return np.ascontiguousarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
+    shrink = height // (2 * _TILE_HEIGHT)
+    if shrink > 1:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).reduce(shrink))
+    return np.ascontiguousarray(picture)
+
+
+def _is_blank(tile: Picture) -> bool:
+    return bool((tile == UNLABELLED_GREY).all())
+
+
+def _canvas(
+    columns: Sequence[_Column], tiles: Sequence[Sequence[Picture]], width: int
+) -> tuple[Image.Image, list[int], list[int]]:
+    """Empty sheet, the left edge of each column and the top of each row."""
+    places, left, previous = [], _MARGIN, ""
+    for name, _ in columns:
+        left += _TASK_GAP - _GAP if name != previous else 0
+        places.append(left)
+        left, previous = left + width + _GAP, name
+    tops, top = [], _HEADER
+    for line in tiles:
+        tops.append(top)
+        top += max(tile.shape[0] for tile in line) + _CAPTION
+    return Image.new("RGB", (left - _GAP + _MARGIN, top + _MARGIN // 2), _BACKGROUND), places, tops
+
+
+def _headers(draw: ImageDraw.ImageDraw, columns: Sequence[_Column], places: Sequence[int], width: int) -> None:
+    """Task names over their columns, underlined, and what each column shows."""
+    for name in dict.fromkeys(name for name, _ in columns):
+        lefts = [left for (task, _), left in zip(columns, places, strict=True) if task == name]
+        right = lefts[-1] + width
+        if name:
+            centre = (lefts[0] + right) // 2
+            draw.text((centre, 14), _fit(draw, name, right - lefts[0], 14), fill=_INK, font=_font(14), anchor="mm")
+            draw.line([(lefts[0], 25), (right - 1, 25)], fill=(200, 200, 200))
+    for (_, part), left in zip(columns, places, strict=True):
+        draw.text((left + width // 2, 35), _fit(draw, part, width), fill=_FAINT, font=_font(11), anchor="mm")
+
+
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Pillow's own font: nothing to install, the same on every machine."""
+    return ImageFont.load_default(size)
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, width: int, size: int = 11) -> str:
+    """Shortens a text from the left (ids differ at their end) until it is at most `width` pixels wide."""
+    short = text
+    while len(short) > 2 and draw.textlength(short, font=_font(size)) > width:
+        short = "…" + short.lstrip("…")[1:]
+    return short
