@@ -1,0 +1,1 @@
+"""The `mtdense` program, one file per command."""

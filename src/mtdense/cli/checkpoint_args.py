@@ -1,0 +1,88 @@
+"""`--ckpt_path`: the model, and the data unless given, come from the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtdense.cli.configs import merge
+from mtdense.core.errors import ConfigError
+from mtdense.models.checkpoint import CheckpointInfo
+
+__all__ = ["checkpoint_config", "images_config"]
+
+
+def checkpoint_config(info: CheckpointInfo, arguments: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the checkpoint's model, and its data under what the user says of data.
+
+    Args:
+        info: The checkpoint.
+        arguments: The user's options.
+        config: What the user's configuration files say together.
+
+    Raises:
+        ConfigError: A model option beside the checkpoint, or a configuration of another model.
+    """
+    options = [name for name in _names(arguments) if name.split(".")[0] == "--model"]
+    if options:
+        raise ConfigError(
+            f"{', '.join(options)} beside --ckpt_path: the model comes from {info.path}",
+            "leave these options out, or train a new model without --ckpt_path.",
+        )
+    _check_same_model(info, config.get("model"))
+    result = {**config, "model": {"class_path": info.model_class, "init_args": info.model_args}}
+    if info.data_class is not None and "--data" not in _names(arguments):
+        # The seed is linked from `seed_everything`, and may not be given twice.
+        data_args = {key: value for key, value in info.data_args.items() if key != "seed"}
+        stored = {"class_path": info.data_class, "init_args": data_args}
+        result["data"] = merge(stored, _same_spelling(config.get("data") or {}, info.data_class))
+    if "seed" in info.about:
+        result.setdefault("seed_everything", info.about["seed"])
+    return result
+
+
+def images_config(images: Sequence[str], info: CheckpointInfo) -> dict[str, Any]:
+    """The `data` section for `predict --images`: the user's pictures, at the size the model was trained on.
+
+    Raises:
+        ConfigError: No picture named, or a checkpoint that does not know its input size.
+    """
+    if not images:
+        raise ConfigError("`--images` without a path", "name image files, folders or globs.")
+    size = info.model_args.get("input_size")
+    if size is None:
+        raise ConfigError(f"{info.path} does not say its input size", "use a checkpoint of `mtdense fit`.")
+    arguments = {"images": list(images), "size": list(size), "tasks": list(info.model_args["tasks"])}
+    arguments["specs"] = info.model_args["tasks"]
+    return {"class_path": "data_modules.ImagesDataModule", "init_args": arguments}
+
+
+def _names(arguments: Sequence[str]) -> list[str]:
+    return [token.partition("=")[0] for token in arguments if token.startswith("--")]
+
+
+def _same_spelling(data: Mapping[str, Any], data_class: str) -> dict[str, Any]:
+    """The section with the checkpoint's full class path where it means the same class by a shorter one."""
+    given = data.get("class_path")
+    if given is not None and str(given).split(".")[-1] == data_class.split(".")[-1]:
+        return {**data, "class_path": data_class}
+    return dict(data)
+
+
+def _check_same_model(info: CheckpointInfo, given: Any) -> None:
+    if not given:
+        return
+    if not isinstance(given, Mapping):
+        given = {"class_path": given}
+    name = given.get("class_path")
+    if name is not None and str(name).split(".")[-1] != info.model_class.split(".")[-1]:
+        raise ConfigError(
+            f"the configuration is of {name}, {info.path} holds a {info.model_class}",
+            "use the configuration that lies in the run's own folder, or none.",
+        )
+    for key, value in (given.get("init_args") or {}).items():
+        if key in info.model_args and info.model_args[key] != value:
+            raise ConfigError(
+                f"model option `{key}` is {value} in the configuration but {info.model_args[key]} in {info.path}",
+                "use the configuration that lies in the run's own folder, or none.",
+            )

@@ -1,0 +1,207 @@
+"""`mtdense fit | validate | test | predict`: LightningCLI with our rules for runs and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
+
+import data_modules
+import mtdense.models  # noqa: F401 - short class names in YAML are found among imported classes
+from data_modules import DenseDataModule
+from mtdense.backbones import weights_follow
+from mtdense.cli.checkpoint_args import checkpoint_config, images_config
+from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option, take_values
+from mtdense.cli.run_folder import checkpoint_folder, default_run_folder, fresh_log_folder, prepare_fit_folder
+from mtdense.core.errors import ConfigError
+from mtdense.core.experiments import resolve_experiment
+from mtdense.models import DenseModule
+from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint, resolve_class
+from mtdense.reports.canonical import plain
+from mtdense.reports.prediction_writer import PredictionWriter
+from mtdense.reports.recorder import RunRecorder
+from mtdense.training.callbacks import SaveLast
+
+__all__ = ["SUBCOMMANDS", "MTDenseCLI", "run_lightning"]
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+_ = data_modules
+
+
+class _SaveConfig(SaveConfigCallback):
+    """Saves the configuration in the run's own folder, and hands it to W&B nested as it is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes `config.yaml` beside the checkpoints (for fit), or beside the stage's logs."""
+        run = Path(trainer.default_root_dir)
+        folder = run if stage == "fit" else Path(self.config["log_dir"] or run)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = self.parser.dump(self.config, skip_none=False, skip_link_targets=False)
+        (folder / self.config_filename).write_text(text, encoding="utf-8")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+
+
+class MTDenseCLI(LightningCLI):
+    """LightningCLI over DenseModule and DenseDataModule.
+
+    Args:
+        arguments: Subcommand and options, configurations already expanded.
+        checkpoint: What `--ckpt_path` holds, or None.
+        experiment: The last `--config`, which names the run folder.
+    """
+
+    def __init__(self, arguments: Sequence[str], checkpoint: CheckpointInfo | None, experiment: Path | None) -> None:
+        self.checkpoint = checkpoint
+        self.experiment = experiment
+        # The parser shall raise: `main` reports every error in the same way.
+        quiet = {"exit_on_error": False}
+        super().__init__(
+            DenseModule,
+            DenseDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=_SaveConfig,
+            seed_everything_default=0,
+            args=list(arguments),
+            auto_configure_optimizers=False,
+            parser_kwargs={"prog": "mtdense", **quiet, **dict.fromkeys(SUBCOMMANDS, quiet)},
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the run's own options and the links from data to model."""
+        parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of this run; null: runs/...")
+        parser.add_argument("--log_dir", type=str | None, default=None, help="Folder of the loggers; null: in run_dir.")
+        parser.add_argument("--overwrite", type=bool, default=False, help="Start anew in a folder that holds a run.")
+        parser.add_argument("--out", type=str | None, default=None, help="Folder for the predictions of `predict`.")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
+        if self.checkpoint is None:
+            parser.link_arguments("data.task_specs", "model.init_args.tasks", apply_on="instantiate")
+            parser.link_arguments("data.size", "model.init_args.input_size", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses our arguments; Lightning warns of giving any, for `sys.argv` is never empty in a program."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: the checkpoint's model is among the arguments already, its classes checked."""
+
+    def before_instantiate_classes(self) -> None:
+        """Decides on the run folder and tells trainer, loggers and checkpoints."""
+        config = self.config[self.subcommand]
+        ckpt_path = config.get("ckpt_path")
+        if ckpt_path is None and self.subcommand != "fit":
+            raise ConfigError(f"`mtdense {self.subcommand}` without a model", "name one by --ckpt_path.")
+        run = Path(
+            config.run_dir
+            or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
+        )
+        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            prepare_fit_folder(run, ckpt_path is not None, config.overwrite)
+        config.run_dir = str(run)
+        config.log_dir = config.log_dir or str(fresh_log_folder(run, str(self.subcommand)))
+        config.trainer.default_root_dir = str(run)
+        places = {"{log_dir}": config.log_dir, "{run_dir}": str(run)}
+        for entry in [*_entries(config.trainer.logger), *_entries(config.trainer.callbacks)]:
+            for key, value in list(entry.init_args.items()):
+                if isinstance(value, str) and value in places:
+                    entry.init_args[key] = places[value]
+            if entry.class_path.split(".")[-1] == ModelCheckpoint.__name__ and entry.init_args.get("dirpath") is None:
+                entry.init_args["dirpath"] = str(checkpoint_folder(run))
+
+    def instantiate_classes(self) -> None:
+        """Builds data, model and trainer; a model whose weights follow downloads nothing."""
+        with weights_follow() if self.checkpoint is not None else contextlib.nullcontext():
+            super().instantiate_classes()
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> L.Trainer:
+        own = self.config[self.subcommand]
+        told = yaml.safe_load(self._parser(self.subcommand).dump(own, skip_link_targets=False, skip_none=False))
+        seed = own.seed_everything
+        self.model.run_info = {"seed": seed, "config": told}
+        extra: list[Callback] = [RunRecorder(config=told, seed=seed, ckpt_path=own.get("ckpt_path"))]
+        if self.subcommand == "fit":
+            extra.insert(0, SaveLast(checkpoint_folder(Path(own.run_dir))))
+        if self.subcommand == "predict":
+            extra.append(PredictionWriter(own.out or str(Path(own.run_dir) / "predictions")))
+        return super()._instantiate_trainer(config, [*callbacks, *extra])
+
+
+def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
+    """Runs `fit`, `validate`, `test` or `predict` and gives the finished command back.
+
+    Args:
+        arguments: The subcommand first, then its options.
+
+    Raises:
+        MTDenseError: Any fault that the user can mend.
+    """
+    _quiet()
+    subcommand, rest = arguments[0], list(arguments[1:])
+    allow, rest = take_option(rest, "--allow_module", "--allow-module")
+    images, rest = take_values(rest, "--images")
+    names, rest = take_option(rest, "--config", "-c")
+    config = merged_configs(names)
+    ckpt_paths, _ = take_option(rest, "--ckpt_path")
+    ckpt_path = ckpt_paths[-1] if ckpt_paths else config.get("ckpt_path")
+    if images is not None and (subcommand != "predict" or ckpt_path is None):
+        raise ConfigError("`--images` goes with `mtdense predict --ckpt_path X`", "name a checkpoint.")
+    checkpoint = None
+    if ckpt_path is not None:
+        checkpoint = read_checkpoint(ckpt_path, allow)
+        resolve_class(checkpoint.model_class, DenseModule)
+        if checkpoint.data_class is not None:
+            resolve_class(checkpoint.data_class, L.LightningDataModule)
+        config = checkpoint_config(checkpoint, rest, config)
+        if images is not None:
+            config["data"] = images_config(images, checkpoint)
+    with tempfile.TemporaryDirectory() as folder:
+        # One file of all: the parser would refuse arguments of a class that only a later file names.
+        path = Path(folder) / "config.yaml"
+        whole = plain(merge(merged_configs([BASE_CONFIG]), config))
+        path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+        arguments = [subcommand, "--config", str(path), *rest]
+        return MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None)
+
+
+def _quiet() -> None:
+    """Silences what a user can do nothing about: advertisements, and deprecations inside Lightning."""
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # Ours render, decode and augment little per image, and the demo has two cores.
+    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=r".*smaller than the logging interval.*")
+    tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    if not any(isinstance(f, _NoTips) for f in tips.filters):
+        tips.addFilter(_NoTips())
+
+
+class _NoTips(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "litlogger" not in record.getMessage() and "litmodels" not in record.getMessage()
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"seed_everything is {value}", "give a whole number, so that the run can be repeated.")
+    return value
+
+
+def _entries(value: Any) -> list[Namespace]:
+    """Class entries of a configuration value that may be one, many, a flag or nothing."""
+    entries = value if isinstance(value, list) else [value]
+    return [entry for entry in entries if isinstance(entry, Namespace) and "class_path" in entry]

@@ -1,0 +1,94 @@
+"""The `mtdense` program."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+
+from mtdense import __version__
+from mtdense.core.errors import MTDenseError
+
+__all__ = ["entry_point", "main"]
+
+_LIGHTNING = {
+    "fit": "train a model",
+    "validate": "score a checkpoint on the validation set",
+    "test": "score a checkpoint on the test set",
+    "predict": "write a checkpoint's predictions as pictures and arrays",
+}
+# One file each in this folder.
+_COMMANDS = ("demo", "table", "doctor")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 an error that was reported in one message, 2 a wrong command line.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in _LIGHTNING:
+            # Lightning takes seconds to import, which `mtdense doctor` need not wait for.
+            from mtdense.cli.lightning_cli import run_lightning
+
+            run_lightning(arguments)
+            return 0
+        parsed = _parser().parse_args(arguments)
+        return int(parsed.func(parsed))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    except argparse.ArgumentError as error:
+        print(f"mtdense: error: {_argument_message(str(error))}", file=sys.stderr)
+        print(f"  Mend: correct the option; `mtdense {arguments[0]} --help` lists them all.", file=sys.stderr)
+        return 2
+    except Exception as error:
+        own = _own_error(error)
+        if own is None:
+            raise
+        print(f"mtdense: error: {_message(own)}", file=sys.stderr)
+        return 1
+
+
+def entry_point() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mtdense", description="Multi-task dense prediction from partial labels.")
+    parser.add_argument("--version", action="version", version=f"mtdense {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in _LIGHTNING.items():
+        subparsers.add_parser(name, help=f"{text} (`mtdense {name} --help`)", add_help=False)
+    for name in _COMMANDS:
+        importlib.import_module(f"mtdense.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def _argument_message(text: str) -> str:
+    """What the parser says without its account of types: the innermost problem, and where."""
+    skip = ("Does not validate", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value")
+    lines = [line.strip() for line in text.splitlines()]
+    return ": ".join(line.removeprefix("- ").rstrip(":") for line in lines if line and not line.startswith(skip))
+
+
+def _own_error(error: BaseException | None) -> MTDenseError | None:
+    """The MTDenseError that an error is or came of: the argument parser wraps those of constructors."""
+    while error is not None and not isinstance(error, MTDenseError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _message(error: MTDenseError) -> str:
+    """The error's own words; a data worker wraps them in its traceback."""
+    text = str(error)
+    if "Original Traceback" not in text:
+        return text
+    return re.split(r"mtdense\.core\.errors\.\w+: ", text)[-1].rstrip()

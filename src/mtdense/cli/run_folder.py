@@ -1,0 +1,65 @@
+"""The folder in which everything of one run lies."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mtdense.core.errors import ConfigError
+from mtdense.core.experiments import experiments_root
+
+__all__ = ["checkpoint_folder", "default_run_folder", "fresh_log_folder", "prepare_fit_folder"]
+
+
+def default_run_folder(subcommand: str, config: Path | None, ckpt_path: str | None, seed: int) -> Path:
+    """`runs/<experiment>/seed<k>` for training; the checkpoint's own run for everything else.
+
+    Args:
+        subcommand: `fit`, `validate`, `test` or `predict`.
+        config: The last `--config` file, which names the experiment.
+        ckpt_path: The checkpoint that is resumed or evaluated.
+        seed: Seed of the run.
+    """
+    if ckpt_path is not None:
+        folder = Path(ckpt_path).resolve().parent
+        return folder.parent if folder.name == "checkpoints" else folder / Path(ckpt_path).stem
+    name = Path(subcommand)
+    if config is not None:
+        root = experiments_root().resolve()
+        resolved = config.resolve()
+        name = resolved.relative_to(root) if resolved.is_relative_to(root) else Path(resolved.name)
+    return Path("runs") / name.with_suffix("") / f"seed{seed}"
+
+
+def checkpoint_folder(run: Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return run / "checkpoints"
+
+
+def prepare_fit_folder(run: Path, resume: bool, overwrite: bool) -> None:
+    """Makes sure that training into `run` loses nothing.
+
+    Raises:
+        ConfigError: The folder holds a finished or an unfinished run, and neither `resume` nor `overwrite` is set.
+    """
+    if resume:
+        return
+    finished = (run / "records" / "fit.json").exists()
+    last = checkpoint_folder(run) / "last.ckpt"
+    if (finished or last.exists()) and not overwrite:
+        raise ConfigError(
+            f"{run} already holds {'a finished' if finished else 'an unfinished'} run",
+            f"choose another `--run_dir`, continue it with `--ckpt_path {last}`, or say `--overwrite true`.",
+        )
+    if overwrite:
+        for name in ("checkpoints", "records", "logs", "predictions"):
+            shutil.rmtree(run / name, ignore_errors=True)
+
+
+def fresh_log_folder(run: Path, subcommand: str) -> Path:
+    """`logs/<subcommand>`, or `logs/<subcommand>-2` and so on: loggers overwrite what they find."""
+    base = run / "logs"
+    number = 1
+    while (folder := base / (subcommand if number == 1 else f"{subcommand}-{number}")).exists():
+        number += 1
+    return folder

@@ -1,0 +1,175 @@
+"""The program, run in process with the shipped experiments on small settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import mtdense
+from mtdense.models import MTLBaseline
+from tests.conftest import CONF
+
+Main = Callable[..., tuple[int, str]]
+MULTI = ("--config", "procedural/one-label/mtl_baseline-resnet18.yaml", "--config", CONF / "tiny.yaml")
+SINGLE = ("--config", "procedural/one-label/single_task-resnet18.yaml", "--config", CONF / "tiny.yaml")
+SMALL = ("--data.train_images", "12", "--data.val_images", "4", "--data.test_images", "5")
+
+
+def fit(main: Main, run: Path, *options: str, experiment: tuple = MULTI) -> Path:
+    code, err = main("fit", *experiment, *SMALL, "--run_dir", run, *options)
+    assert code == 0, err
+    return run / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a three-step run of the multi-task experiment."""
+    from mtdense.cli.main import main
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["fit", *map(str, MULTI), *SMALL, "--run_dir", str(run)]) == 0
+    return run / "checkpoints" / "last.ckpt"
+
+
+def record(run: Path, kind: str) -> dict:
+    return json.loads((run / "records" / f"{kind}.json").read_text())
+
+
+def values(run: Path, kind: str) -> dict[str, float]:
+    return {f"{m['task']}/{m['name']}": m["value"] for m in record(run, kind)["metrics"]}
+
+
+def test_fit_leaves_everything_in_its_own_folder(trained: Path) -> None:
+    run = trained.parent.parent
+    assert {"best.ckpt", "last.ckpt"} == {p.name for p in trained.parent.iterdir()}
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["model"]["init_args"]["backbone"] == "tiny"
+    assert saved["trainer"]["max_steps"] == 3
+    stored = record(run, "fit")
+    assert stored["method"] == "mtl_baseline"
+    assert stored["steps"] == 3
+    assert stored["seed"] == 0
+    assert len(stored["weights_sha256"]) == 64
+    assert stored["data"]["label_setting"] == "one-label"
+    assert stored["checkpoint"] == "checkpoints/last.ckpt"
+    assert stored["wall_seconds"] > 0
+    assert (run / "logs" / "fit" / "metrics.csv").is_file()
+
+
+def test_test_needs_nothing_but_the_checkpoint(trained: Path, mtdense_main: Main) -> None:
+    code, err = mtdense_main("test", "--ckpt_path", trained)
+    assert code == 0, err
+    run = trained.parent.parent
+    assert set(values(run, "test")) >= {"semseg/mIoU", "depth/RMSE", "normals/mErr"}
+    assert record(run, "test")["selection"] == "last"
+    assert record(run, "test")["weights_sha256"] == record(run, "fit")["weights_sha256"]
+
+
+def test_one_yaml_serves_test_and_validate_too(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    code, err = mtdense_main("validate", *MULTI, *SMALL, "--ckpt_path", trained, "--run_dir", tmp_path)
+    assert code == 0, err
+    assert values(tmp_path, "validate")["depth/RMSE"] > 0
+
+
+def test_a_subset_of_the_tasks_can_be_tested(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    code, err = mtdense_main("test", "--ckpt_path", trained, "--run_dir", tmp_path, "--data.tasks", "[depth]")
+    assert code == 0, err
+    assert {name.split("/")[0] for name in values(tmp_path, "test")} == {"depth"}
+    code, err = mtdense_main("test", "--ckpt_path", trained, "--run_dir", tmp_path, "--data.tasks", "[edges]")
+    assert code == 1
+    assert "edges" in err
+    assert "semseg, depth, normals" in err
+
+
+def test_predict_writes_pictures_and_arrays(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    code, err = mtdense_main("predict", "--ckpt_path", trained, "--out", tmp_path / "out")
+    assert code == 0, err
+    for task in ("semseg", "depth", "normals"):
+        pictures = sorted((tmp_path / "out" / task).glob("*.png"))
+        arrays = sorted((tmp_path / "out" / task).glob("*.npy"))
+        assert len(pictures) == len(arrays) == 5
+        array = np.load(arrays[0])
+        assert array.shape[:2] == (32, 40)
+        assert Image.open(pictures[0]).size == (40, 32)
+
+
+def test_predict_on_own_pictures_of_any_size(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, size in (("wide", (30, 100)), ("tall", (90, 50))):
+        Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    images = ("--images", tmp_path / "wide.png", tmp_path / "tall.png")
+    code, err = mtdense_main("predict", "--ckpt_path", trained, *images, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert np.load(tmp_path / "out" / "depth" / "wide.npy").shape == (30, 100)
+    assert np.load(tmp_path / "out" / "normals" / "tall.npy").shape == (90, 50, 3)
+
+
+def test_load_gives_the_model(trained: Path) -> None:
+    model = mtdense.load(trained)
+    assert isinstance(model, MTLBaseline)
+    assert not model.training
+    assert list(model.tasks) == ["semseg", "depth", "normals"]
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 32, 40)).final["semseg"].shape[1] == 13
+
+
+def test_same_seed_same_run_other_seed_other_run(mtdense_main: Main, tmp_path: Path) -> None:
+    results = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        checkpoint = fit(mtdense_main, tmp_path / name, "--seed_everything", seed)
+        assert mtdense_main("test", "--ckpt_path", checkpoint)[0] == 0
+        run = tmp_path / name
+        results.append((record(run, "fit")["weights_sha256"], values(run, "test")))
+    assert results[0] == results[1]
+    assert results[0][0] != results[2][0]
+    assert results[0][1] != results[2][1]
+
+
+def test_worker_processes_change_nothing(mtdense_main: Main, tmp_path: Path) -> None:
+    sums = []
+    for workers in (0, 2):
+        fit(mtdense_main, tmp_path / str(workers), "--data.num_workers", str(workers))
+        sums.append(record(tmp_path / str(workers), "fit")["weights_sha256"])
+    assert sums[0] == sums[1]
+
+
+def test_single_task_and_table(trained: Path, mtdense_main: Main, tmp_path: Path, capsys) -> None:
+    for task in ("semseg", "depth", "normals"):
+        checkpoint = fit(mtdense_main, tmp_path / task, "--data.tasks", f"[{task}]", experiment=SINGLE)
+        assert mtdense_main("test", "--ckpt_path", checkpoint)[0] == 0
+    checkpoint = fit(mtdense_main, tmp_path / "mtl")
+    assert mtdense_main("test", "--ckpt_path", checkpoint)[0] == 0
+    code = mtdense.cli.main.main(["table", "show", "--runs", str(tmp_path), "--format", "json"])
+    assert code == 0
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert set(rows) == {"single_task", "mtl_baseline"}
+    single, multi = values(tmp_path / "depth", "test"), values(tmp_path / "mtl", "test")
+    gain = -(multi["depth/RMSE"] - single["depth/RMSE"]) / single["depth/RMSE"]
+    s, m = values(tmp_path / "normals", "test")["normals/mErr"], multi["normals/mErr"]
+    gain += -(m - s) / s
+    s, m = values(tmp_path / "semseg", "test")["semseg/mIoU"], multi["semseg/mIoU"]
+    gain += (m - s) / s
+    assert rows["mtl_baseline"]["delta_m"] == [pytest.approx(100 * gain / 3, rel=1e-4)]
+
+
+def test_resume_continues(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    code, err = mtdense_main(
+        "fit", *MULTI, *SMALL, "--ckpt_path", trained, "--run_dir", tmp_path, "--trainer.max_steps", "5"
+    )
+    assert code == 0, err
+    assert record(tmp_path, "fit")["steps"] == 5
+
+
+@pytest.mark.parametrize("config", ["base/wandb.yaml", "base/tensorboard.yaml"])
+def test_other_loggers_by_yaml(mtdense_main: Main, tmp_path: Path, config: str) -> None:
+    fit(mtdense_main, tmp_path / "run", "--config", config)
+    written = {p.name for p in (tmp_path / "run" / "logs" / "fit").rglob("*")}
+    assert "metrics.csv" in written
+    assert any(("offline-run" in name) or name.startswith("events.out") for name in written)
