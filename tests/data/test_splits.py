@@ -20,7 +20,7 @@ def test_by_lot(tmp_path: Path) -> None:
     rule = SplitRule(val_fraction=0.1, test_fraction=0.2)
     parts = [select(rule, tmp_path, split) for split in ("train", "val", "test")]
     assert [len(part) for part in parts] == [70, 10, 20]
-    assert sorted(sum(parts, [])) == STEMS
+    assert sorted(stem for part in parts for stem in part) == STEMS
     assert parts[1] == select(rule, tmp_path, "val")
     assert parts[1] != select(SplitRule(val_fraction=0.1, test_fraction=0.2, seed=1), tmp_path, "val")
 
@@ -69,7 +69,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_an_empty_part_of_a_lot(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="test split .* is empty"):
+    with pytest.raises(DataError, match=r"test split .* is empty"):
         select(SplitRule(test_fraction=0.0), tmp_path, "test")
 
 

@@ -19,7 +19,14 @@ AUGMENTED: dict[str, Any] = {"scale_range": (1.0, 1.6), "photometric": "strong",
 
 
 def make(stage: str | None = "fit", **options: Any) -> ProceduralDataModule:
-    defaults = {"tasks": TASKS, "train_images": 12, "val_images": 5, "test_images": 4, "size": (16, 24), "batch_size": 4}
+    defaults = {
+        "tasks": TASKS,
+        "train_images": 12,
+        "val_images": 5,
+        "test_images": 4,
+        "size": (16, 24),
+        "batch_size": 4,
+    }
     data = ProceduralDataModule(**{**defaults, **options})
     if stage is not None:
         data.setup(stage)
@@ -117,7 +124,7 @@ def test_description_is_plain_and_complete() -> None:
     facts = data.description
     assert facts["name"] == "procedural" and facts["version"].startswith("procedural-")
     assert [facts[f"{split}_size"] for split in ("train", "val", "test")] == [12, 5, 4]
-    assert facts["label_counts"] == {task: 4 for task in TASKS}
+    assert facts["label_counts"] == dict.fromkeys(TASKS, 4)
     assert len(facts["mask_checksum"]) == 64
     assert facts["size"] == [16, 24] and facts["derived"] == []
 
@@ -150,7 +157,9 @@ def test_options_of_base_and_subclass_reach_the_command_line() -> None:
     data = parser.instantiate(parsed).data
     assert isinstance(data, ProceduralDataModule)
     assert (data.tasks, data.size, data.lengths["train"]) == (["semseg"], [32, 40], 7)
-    folder = parser.parse_args(["--data=FolderDataModule", "--data.root=x", "--data.tasks=[depth]", "--data.camera=[1,1,0,0]"])
+    folder = parser.parse_args(
+        ["--data=FolderDataModule", "--data.root=x", "--data.tasks=[depth]", "--data.camera=[1,1,0,0]"]
+    )
     assert isinstance(parser.instantiate(folder).data, FolderDataModule)
 
 

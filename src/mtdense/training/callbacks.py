@@ -25,4 +25,4 @@ class SaveLast(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves on all ranks, as sharded strategies need."""
         if not getattr(trainer, "fast_dev_run", False):
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
