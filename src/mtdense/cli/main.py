@@ -20,7 +20,7 @@ _LIGHTNING = {
     "predict": "write a checkpoint's predictions as pictures and arrays",
 }
 # One file each in this folder.
-_COMMANDS = ("demo", "table", "doctor")
+_COMMANDS = ("demo", "table", "trivial", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

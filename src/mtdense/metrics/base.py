@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ class StreamingMetric(Metric):
     half precision, and float64 sums stay on the CPU when it moves to a device without float64 (MPS).
     """
 
+    unit: ClassVar[str | None] = None
+    """Unit of the value; None where it is that of what is compared."""
     is_differentiable: bool = False
     full_state_update: bool = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ class MeanAngularError(StreamingMetric):
     0.001 degrees at small angles. `rms` and `shares` give the other figures that papers on normals print.
     """
 
+    unit: ClassVar[str | None] = "degrees"
     higher_is_better: bool = False
     total: Tensor
     squares: Tensor

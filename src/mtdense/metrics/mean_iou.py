@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,7 @@ class MeanIoU(StreamingMetric):
         ConfigError: `num_classes` or `absent` makes no sense.
     """
 
+    unit: ClassVar[str | None] = "fraction"
     higher_is_better: bool = True
     confusion: Tensor
 

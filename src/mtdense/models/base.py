@@ -151,7 +151,8 @@ class DenseModule(L.LightningModule, ABC):
 
     def forward(self, image: Tensor, content: Tensor | None = None) -> Outputs:
         """Runs the network on images (B, 3, H, W) in [0, 1]; logits keep the network's resolution."""
-        return cast(Outputs, self.network(self.normalise(image, content)))
+        outputs: Outputs = self.network(self.normalise(image, content))
+        return outputs
 
     # ---- training --------------------------------------------------------------------------------------------------
     def losses(self, outputs: Outputs, batch: Batch, across_ranks: bool = True) -> dict[str, Tensor]:
@@ -216,7 +217,7 @@ class DenseModule(L.LightningModule, ABC):
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: Batch, stage: str) -> Outputs:
-        outputs = self(batch["image"], batch["meta"]["content"])
+        outputs: Outputs = self(batch["image"], batch["meta"]["content"])
         for name, task in self.tasks.items():
             if name not in batch["targets"]:
                 continue
@@ -233,11 +234,12 @@ class DenseModule(L.LightningModule, ABC):
         return {task: dict(metrics.items()) for task, metrics in stages[stage].items()}
 
     def _log_metrics(self, stage: str) -> None:
-        present = set(self._evaluated_tasks())
+        # The sanity check sees a batch or two, which may lack a task.
+        present = set() if self.trainer.sanity_checking else set(self._evaluated_tasks())
         for name, metrics in self.stage_metrics(stage).items():
             for key, metric in metrics.items():
                 if name in present:
-                    self.log(f"{stage}/{name}/{key}", metric.compute().float(), rank_zero_only=False)
+                    self.log(f"{stage}/{name}/{key}", metric.compute().float())
                 metric.reset()
 
     def _evaluated_tasks(self) -> list[str]:

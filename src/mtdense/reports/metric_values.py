@@ -5,14 +5,10 @@ from __future__ import annotations
 from torchmetrics import Metric
 
 from mtdense.core.errors import ConfigError
-from mtdense.metrics import MeanAngularError, MeanIoU
 from mtdense.reports.run_record import MetricValue
 from mtdense.tasks.base import Task
 
 __all__ = ["metric_unit", "metric_value"]
-
-_OWN_UNITS: dict[type[Metric], str] = {MeanIoU: "fraction", MeanAngularError: "degrees"}
-
 
 def metric_value(task: Task, name: str, metric: Metric, value: float) -> MetricValue:
     """A figure as run records hold it.
@@ -48,9 +44,4 @@ def metric_unit(task: Task, metric: Metric) -> str:
     (`unit` in the task's specification, such as "metres"); "" where neither says anything.
     """
     own = getattr(metric, "unit", None)
-    if isinstance(own, str):
-        return own
-    for kind, unit in _OWN_UNITS.items():
-        if isinstance(metric, kind):
-            return unit
-    return str(task.spec.get("unit", ""))
+    return own if isinstance(own, str) else str(task.spec.get("unit", ""))

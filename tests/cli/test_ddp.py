@@ -1,0 +1,39 @@
+"""Two processes: training with partial labels runs, and evaluation gives exactly the figures of one process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CONF
+
+MULTI = ("--config", "procedural/one-label/mtl_baseline-resnet18.yaml", "--config", str(CONF / "tiny.yaml"))
+# 5 test images on 2 ranks: a padding sampler would count one twice.
+SMALL = ("--data.train_images", "12", "--data.val_images", "5", "--data.test_images", "5", "--data.batch_size", "2")
+TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+
+
+def mtdense(*arguments: str) -> None:
+    command = [sys.executable, "-m", "mtdense", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def metrics(run: Path) -> dict[str, float]:
+    stored = json.loads((run / "records" / "test.json").read_text())
+    return {f"{m['task']}/{m['name']}": m["value"] for m in stored["metrics"]}
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path: Path) -> None:
+    mtdense("fit", *MULTI, *SMALL, *TWO, "--run_dir", str(tmp_path / "run"))
+    checkpoint = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    mtdense("test", "--ckpt_path", checkpoint, "--run_dir", str(tmp_path / "one"))
+    mtdense("test", "--ckpt_path", checkpoint, *TWO, "--run_dir", str(tmp_path / "two"))
+    one = metrics(tmp_path / "one")
+    assert set(one) == {"semseg/mIoU", "depth/RMSE", "depth/absErr", "normals/mErr"}
+    assert metrics(tmp_path / "two") == one
