@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# First: importing the suite makes a torchvision that does not fit the installed torch harmless.
-import mtdense  # isort: split
+import mtdense  # noqa: F401 - first: the suite makes a torchvision that does not fit the installed torch harmless
+
+# isort: split
 
 from data_modules.base import DenseDataModule
 from data_modules.folder import FolderDataModule
@@ -19,5 +20,3 @@ __all__ = [
     "ImagesDataModule",
     "ProceduralDataModule",
 ]
-
-_ = mtdense

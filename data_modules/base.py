@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,8 +12,10 @@ from torch.utils.data import DataLoader
 
 from data_modules.samplers import EpochSampler, EvalSampler
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.suggest import did_you_mean
 from mtdense.data import (
     LABEL_SETTINGS,
+    SPLITS,
     DenseDataset,
     JointTransform,
     LabelMask,
@@ -160,7 +161,7 @@ class DenseDataModule(LightningDataModule, ABC):
             "mask_checksum": None,
             "label_counts": None,
         }
-        facts.update({f"{split}_size": None for split in ("train", "val", "test")})
+        facts.update({f"{split}_size": None for split in SPLITS})
         facts.update(self._restored)
         return {**facts, **self._measured()}
 
@@ -229,10 +230,9 @@ class DenseDataModule(LightningDataModule, ABC):
         for option, names in (("tasks", self.tasks), ("mask_tasks", self.mask_tasks)):
             for task in names:
                 if task not in known:
-                    close = difflib.get_close_matches(task, known, n=1)
-                    hint = f"Did you mean {close[0]!r}? " if close else ""
                     raise ConfigError(
-                        f"unknown task {task!r} in `{option}`", f"{hint}The {self.name} data have: {', '.join(known)}."
+                        f"unknown task {task!r} in `{option}`",
+                        f"{did_you_mean(task, known)}The {self.name} data have: {', '.join(known)}.",
                     )
             if len(set(names)) != len(names):
                 raise ConfigError(f"`{option}` names a task twice: {', '.join(names)}", "Name each once.")
@@ -242,8 +242,10 @@ class DenseDataModule(LightningDataModule, ABC):
                 "Draw the mask over all tasks of the comparison.",
             )
         for task in task_options:
-            if task not in self.mask_tasks:
-                raise ConfigError(f"`task_options` for {task!r}, which is not carried", "Leave it out.")
+            if task not in self.tasks:
+                raise ConfigError(
+                    f"`task_options` for {task!r}, which is not carried", f"Leave it out, or name {task} in `tasks`."
+                )
         if self.label_setting not in LABEL_SETTINGS:
             raise ConfigError(
                 f"unknown label_setting {self.label_setting!r}", f"Use one of {', '.join(LABEL_SETTINGS)}."

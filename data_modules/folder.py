@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from data_modules.base import DenseDataModule
 from mtdense.core.errors import ConfigError
+from mtdense.core.suggest import did_you_mean
 from mtdense.data import FolderDataset, FolderIndex, LabelCoding, SplitRule
 from mtdense.data.folder import DERIVATIONS
 from mtdense.geometry import camera_matrix
-from mtdense.tasks import task_names
+from mtdense.tasks import Task, spec_options, task_names
 
 __all__ = ["FolderDataModule"]
 
@@ -26,10 +28,10 @@ class FolderDataModule(DenseDataModule):
         root: The folder.
         images: Name of the image folder in it.
         folders: {task: its folder} where that is not called after the task.
-        num_classes: {task: number of classes}, for semseg (and human_parts if it is not 7).
+        num_classes: {task: number of classes}, for class maps: semseg (and human_parts if it is not 7).
         class_names: {task: names of its classes}; then the number need not be given.
         ignore_values: {task: stored values that count for nothing}; 255 never counts in class maps.
-        label_offset: {task: number subtracted from stored class ids}.
+        label_offset: {task: number subtracted from stored class ids}, for class maps.
         positive_above: {task: stored value above which saliency or edges are positive}; default 127, or 0.5 for floats.
         depth_unit: "metres" or "disparity".
         depth_scale: Stored units per metre (millimetres: 1000); null: files are floating point, in metres.
@@ -81,14 +83,10 @@ class FolderDataModule(DenseDataModule):
         self.derive = list(derive or [])
         self.depth_unit = depth_unit
         self.class_options = _class_options(num_classes or {}, class_names or {})
-        by_task = {
-            "folders": folders,
-            "ignore_values": ignore_values,
-            "label_offset": label_offset,
-            "positive_above": positive_above,
-        }
-        for option, given in by_task.items():
-            _check_tasks(option, given or {})
+        _check_tasks("folders", folders or {})
+        _check_tasks("ignore_values", ignore_values or {})
+        _check_tasks("label_offset", label_offset or {}, lambda task: Task.registered[task].stored_as == "classes")
+        _check_tasks("positive_above", positive_above or {}, lambda task: Task.registered[task].stored_as == "binary")
         self.coding = LabelCoding(
             ignore_values or {},
             label_offset or {},
@@ -118,10 +116,8 @@ class FolderDataModule(DenseDataModule):
         if self._index is None:
             self._index = FolderIndex(self.root, self.mask_tasks, self.images, self.folders, self.derive)
         stems = self.split_rule.select(split, self._index.stems, self.root, self.images)
-        # What a carried task is derived from is read, too, though it need not be carried itself.
-        sources = [source for made, source in self._index.derived_from.items() if made in self.mask_tasks]
         known = self.dataset_specs()
-        specs = {task: self.task_specs.get(task, known[task]) for task in dict.fromkeys([*self.mask_tasks, *sources])}
+        specs = {task: self.task_specs.get(task, known[task]) for task in self._tasks_read()}
         return FolderDataset(
             self._index,
             stems,
@@ -131,6 +127,23 @@ class FolderDataModule(DenseDataModule):
             resize_labels=self.resize_labels,
             normals_radius=self.normals_radius,
         )
+
+    def _tasks_read(self) -> list[str]:
+        """Tasks whose labels are read: what a task is derived from need not be carried itself."""
+        sources = [source for made, source in map(DERIVATIONS.__getitem__, self.derive) if made in self.mask_tasks]
+        return list(dict.fromkeys([*self.mask_tasks, *sources]))
+
+    def _check(self, task_options: Mapping[str, Any]) -> None:
+        super()._check(task_options)
+        known = self.dataset_specs()
+        for task in self._tasks_read():
+            given = {**known[task], **task_options.get(task, {})}
+            for option, required in spec_options(task).items():
+                if required and option not in given:
+                    place = f"data.task_options: {{{task}: {{{option}: ...}}}}"
+                    if option == "num_classes":
+                        place = f"data.num_classes: {{{task}: ...}}` or `data.class_names: {{{task}: [...]}}"
+                    raise ConfigError(f"task {task!r} needs {option}", f"Set `{place}`.")
 
     def _check_derivations(self, camera: tuple[float, ...] | None) -> None:
         for name in self.derive:
@@ -146,8 +159,8 @@ class FolderDataModule(DenseDataModule):
 
 
 def _class_options(num_classes: dict[str, int], class_names: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
-    _check_tasks("num_classes", num_classes)
-    _check_tasks("class_names", class_names)
+    _check_tasks("num_classes", num_classes, lambda task: "num_classes" in spec_options(task))
+    _check_tasks("class_names", class_names, lambda task: {"num_classes", "class_names"} <= spec_options(task).keys())
     options: dict[str, dict[str, Any]] = {}
     for task, names in class_names.items():
         options[task] = {"num_classes": len(names), "class_names": list(names)}
@@ -156,7 +169,16 @@ def _class_options(num_classes: dict[str, int], class_names: dict[str, list[str]
     return options
 
 
-def _check_tasks(option: str, given: dict[str, Any]) -> None:
+def _check_tasks(option: str, given: Mapping[str, Any], takes: Callable[[str], bool] = lambda task: True) -> None:
+    """Raises unless an option by task names known tasks, and those only that it means anything to."""
+    known = task_names()
     for task in given:
-        if task not in task_names():
-            raise ConfigError(f"unknown task {task!r} in `{option}`", f"Known tasks: {', '.join(task_names())}.")
+        if task not in known:
+            raise ConfigError(
+                f"unknown task {task!r} in `{option}`", f"{did_you_mean(task, known)}Known tasks: {', '.join(known)}."
+            )
+        if not takes(task):
+            raise ConfigError(
+                f"`{option}` names {task!r}, to which it means nothing",
+                f"Leave it out; `{option}` is for {', '.join(filter(takes, known))}.",
+            )

@@ -22,6 +22,8 @@ RESNET18_PARAMETERS = 11_176_512
         ("resnet18", None, (64, 128, 256, 512)),
         ("hrnet_w18", None, (18, 36, 72, 144)),
         ("swin_tiny_patch4_window7_224", (64, 96), (96, 192, 384, 768)),
+        # The finest map is 96 high and has 96 channels: its layout cannot be told from its shape.
+        ("swin_tiny_patch4_window7_224", (384, 96), (96, 192, 384, 768)),
     ],
 )
 def test_pyramid_is_as_declared(name: str, size: tuple[int, int] | None, channels: tuple[int, ...]) -> None:

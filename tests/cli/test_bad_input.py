@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from tests.cli.test_lightning import MULTI, SMALL, fit, trained
-from tests.conftest import CONF
 
 __all__ = ["trained"]
 Main = Callable[..., tuple[int, str]]
@@ -100,6 +99,30 @@ def test_checkpoint_of_a_foreign_class_runs_nothing(
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("group", ["hyper_parameters", "datamodule_hyper_parameters"])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"class_path": "evil.Model"},
+        [{"class_path": "evil.Model", "init_args": {}}],
+        "{class_path: evil.Model}",
+        {"semseg": {"deep": ("x", {"class_path": "evil.Model"})}},
+    ],
+)
+def test_classes_hidden_among_the_arguments_are_refused(
+    trained: Path, mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, hidden: object
+) -> None:
+    (tmp_path / "evil.py").write_text("from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content = torch.load(trained, weights_only=True)
+    content[group]["task_options"] = hidden
+    torch.save(content, tmp_path / "forged.ckpt")
+    code, err = mtdense_main("test", "--ckpt_path", tmp_path / "forged.ckpt", "--allow_module", "evil")
+    assert code == 1
+    assert "hides a class" in one_error(err)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_allowed_class_must_still_be_a_model(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
     content = torch.load(trained, weights_only=True)
     content["mtdense"]["model_class"] = "mtdense.core.errors.DataError"
@@ -145,4 +168,19 @@ def test_nan_weights_do_not_pass_silently_either(mtdense_main: Main, tmp_path: P
     assert "not finite" in one_error(err)
 
 
-_ = (CONF, fit)
+def test_continuing_one_run_in_the_folder_of_another(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    other = fit(mtdense_main, tmp_path / "other")
+    before = other.read_bytes()
+    code, err = mtdense_main("fit", "--ckpt_path", trained, "--run_dir", tmp_path / "other")
+    assert code == 1
+    assert "already holds a finished run" in one_error(err)
+    assert other.read_bytes() == before
+
+
+def test_what_other_libraries_refuse_is_one_error_too(mtdense_main: Main, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, err = mtdense_main("fit", *MULTI, *SMALL, "--run_dir", tmp_path / "file" / "run")
+    assert code == 1
+    assert "file" in one_error(err)
+    code, err = mtdense_main("fit", *MULTI, *SMALL, "--run_dir", tmp_path / "run", "--trainer.accelerator", "cuda")
+    assert code != 0 or torch.cuda.is_available()

@@ -43,6 +43,7 @@ def record(run: Path, kind: str) -> dict:
 
 
 def values(run: Path, kind: str) -> dict[str, float]:
+    """{"task/metric": value} of a record."""
     return {f"{m['task']}/{m['name']}": m["value"] for m in record(run, kind)["metrics"]}
 
 
@@ -81,7 +82,7 @@ def test_one_yaml_serves_test_and_validate_too(trained: Path, mtdense_main: Main
 def test_a_subset_of_the_tasks_can_be_tested(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
     code, err = mtdense_main("test", "--ckpt_path", trained, "--run_dir", tmp_path, "--data.tasks", "[depth]")
     assert code == 0, err
-    assert {name.split("/")[0] for name in values(tmp_path, "test")} == {"depth"}
+    assert {name.split("/")[0] for name in values(tmp_path, "test-last-depth")} == {"depth"}
     code, err = mtdense_main("test", "--ckpt_path", trained, "--run_dir", tmp_path, "--data.tasks", "[edges]")
     assert code == 1
     assert "edges" in err
@@ -167,9 +168,24 @@ def test_resume_continues(trained: Path, mtdense_main: Main, tmp_path: Path) -> 
     assert record(tmp_path, "fit")["steps"] == 5
 
 
+def test_a_saved_configuration_runs_again_elsewhere(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    run = trained.parent.parent
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    code, err = mtdense_main("fit", "--config", run / "config.yaml", "--run_dir", tmp_path / "again")
+    assert code == 0, err
+    assert record(tmp_path / "again", "fit")["weights_sha256"] == record(run, "fit")["weights_sha256"]
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    names = {p.relative_to(tmp_path / "again").as_posix() for p in (tmp_path / "again").rglob("*") if p.is_file()}
+    assert {"config.yaml", "checkpoints/best.ckpt", "logs/fit/metrics.csv"} <= names
+    # The same file beside the checkpoint it belongs to.
+    test = ("test", "--config", run / "config.yaml", "--ckpt_path", trained, "--run_dir", tmp_path / "test")
+    code, err = mtdense_main(*test)
+    assert code == 0, err
+
+
 @pytest.mark.parametrize("config", ["base/wandb.yaml", "base/tensorboard.yaml"])
 def test_other_loggers_by_yaml(mtdense_main: Main, tmp_path: Path, config: str) -> None:
     fit(mtdense_main, tmp_path / "run", "--config", config)
-    written = {p.name for p in (tmp_path / "run" / "logs" / "fit").rglob("*")}
+    written = {p.name for p in (tmp_path / "run").rglob("*")}
     assert "metrics.csv" in written
     assert any(("offline-run" in name) or name.startswith("events.out") for name in written)

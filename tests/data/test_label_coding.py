@@ -7,7 +7,7 @@ import pytest
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.label_coding import LabelCoding, edges_from_semseg, parse_axes
-from mtdense.tasks import build_tasks
+from mtdense.tasks import Depth, Task, build_tasks
 
 TASKS = build_tasks(
     {"semseg": {"num_classes": 13}, "human_parts": {}, "saliency": {}, "edges": {}, "depth": {}, "normals": {}}
@@ -84,6 +84,16 @@ def test_depth() -> None:
         decode("depth", [[-3.0, 1.0]])
     with pytest.raises(ConfigError, match="depth_scale"):
         LabelCoding(depth_scale=0)
+
+
+def test_a_task_says_itself_how_its_files_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "registered", dict(Task.registered))
+    coding = LabelCoding(depth_scale=1000, ignore_values={"reach": [7]})
+    for kind, expected in {"values": [[1.5, -1]], "as_is": [[1500, -1]]}.items():
+        task = type("Reach", (Depth,), {"name": "reach", "stored_as": kind})()
+        assert coding.decode(task, np.array([[1500, 7]], np.uint16), "x.png").tolist() == expected
+    with pytest.raises(DataError, match="three channels"):
+        coding.decode(type("Reach", (Depth,), {"name": "reach", "stored_as": "vectors"})(), np.zeros((1, 2)), "x.png")
 
 
 def test_normals_of_any_axes() -> None:

@@ -113,7 +113,6 @@ def test_the_checksum_sees_every_change() -> None:
     assert len({mask.checksum() for mask in [base, *others]}) == 4
     reordered = LabelMask(("b", "a"), ("s", "d"), table[::-1].copy())
     assert reordered.checksum() == base.checksum()
-    assert base.ids_checksum() == reordered.ids_checksum() != others[0].ids_checksum()
 
 
 def test_faults_are_named() -> None:

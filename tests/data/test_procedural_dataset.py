@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mtdense.core.errors import ConfigError
-from mtdense.data.procedural_dataset import SPLITS, ProceduralDataset
+from mtdense.data.procedural_dataset import ProceduralDataset
+from mtdense.data.splits import SPLITS
 from mtdense.tasks import build_tasks
 
 SIZE = (24, 32)

@@ -11,7 +11,8 @@ import pytest
 from data_modules import FolderDataModule
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data import io
-from mtdense.tasks import build_tasks
+from mtdense.tasks import Task, build_tasks
+from mtdense.tasks.class_map import ClassMap
 
 TASKS = ["semseg", "depth", "normals"]
 
@@ -118,10 +119,75 @@ def test_class_out_of_range_in_a_batch(root: Path) -> None:
         list(data.train_dataloader())
 
 
+def test_a_new_task_needs_no_list(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class map that only this test knows is decoded, offset and drawn like the suite's own."""
+    monkeypatch.setattr(Task, "registered", dict(Task.registered))
+
+    class Materials(ClassMap):
+        name = "materials"
+        content_dependent = True
+
+        def finish_label(self, label: np.ndarray) -> np.ndarray:
+            return label if (label == 2).any() else self.invalid_label(*label.shape)
+
+    for split in ("images", "train.txt", "val.txt", "test.txt"):
+        (tmp_path / split).symlink_to(root / split)
+    stored = np.ones((24, 32, 3), np.uint8)  # grey, stored as colours
+    stored[0], stored[1], stored[2] = 0, 255, 3
+    for i in range(8):
+        io.write_image(tmp_path / "materials" / "street" / f"{i}.png", stored if i % 2 else np.minimum(stored, 2))
+    data = make(
+        tmp_path,
+        tasks=["materials"],
+        num_classes={"materials": 3},
+        ignore_values={"materials": [0]},
+        label_offset={"materials": 1},
+        derive=None,
+        resize=None,
+        size=(24, 32),
+        label_setting="one-label",
+        flip_probability=0.0,
+    )
+    assert data.task_specs == {"materials": {"num_classes": 3}}
+    assert isinstance(build_tasks(data.task_specs)["materials"], Materials)
+    data.setup("fit")
+    assert data.label_mask.counts() == {"materials": 4}, "maps without class 2 say nothing and are not drawn"
+    for batch in data.train_dataloader():
+        for target in batch["targets"]["materials"][batch["labelled"]["materials"]]:
+            assert target[:4, 5].tolist() == [255, 255, 2, 0]
+
+
+def test_a_derivation_without_its_source_names_the_source(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").symlink_to(root / "images")
+    data = make(tmp_path, tasks=["normals"], split_files=None)
+    with pytest.raises(
+        DataError, match=r"normals \(no such folder\) .*depth \(no such folder\), which normals is derived"
+    ):
+        data.setup("fit")
+    (tmp_path / "range").symlink_to(root / "depth" / "room")  # stems lack "room/"
+    with pytest.raises(DataError, match=r"for example '0' where .*/range, which normals is derived from"):
+        make(tmp_path, tasks=["normals"], split_files=None, folders={"depth": "range"}).setup("fit")
+
+
+@pytest.mark.parametrize("options", [{}, {"tasks": ["depth"], "mask_tasks": ["depth", "semseg"]}, {"tasks": ["edges"]}])
+def test_missing_classes_name_the_option(root: Path, options: dict[str, Any]) -> None:
+    derive = ["edges_from_semseg"]
+    with pytest.raises(ConfigError, match="'semseg' needs num_classes") as caught:
+        make(root, num_classes=None, derive=derive, **options)
+    assert "`data.num_classes: {semseg: ...}`" in str(caught.value.mend)
+    assert make(root, num_classes=None, class_names={"semseg": ["a", "b"]}, derive=derive, **options)
+    assert make(root, num_classes=None, tasks=["semseg"], task_options={"semseg": {"num_classes": 3}})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"num_classes": None}, "num_classes"),
+        ({"tasks": ["semseg"], "num_classes": {"semseg": 11, "depth": 3}}, "`num_classes` names 'depth'"),
+        ({"class_names": {"depth": ["near", "far"]}}, "`class_names` names 'depth'"),
+        ({"label_offset": {"depth": 1}}, "`label_offset` names 'depth'.*human_parts, semseg"),
+        ({"positive_above": {"semseg": 1}}, "`positive_above` names 'semseg'.*edges, saliency"),
+        ({"num_classes": {"semsge": 3}}, "Did you mean 'semseg'"),
         ({"num_classes": {"semseg": 1}}, "1"),
         ({"num_classes": {"semsge": 3}}, "semsge"),
         ({"class_names": {"semseg": ["a", "b"]}}, "semseg"),
@@ -137,5 +203,5 @@ def test_class_out_of_range_in_a_batch(root: Path) -> None:
     ],
 )
 def test_options_that_make_no_sense(root: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
         make(root, **options)

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mtdense.core.errors import ConfigError
 from mtdense.models.mtl_baseline import MTLBaseline
-from mtdense.reports import RunRecord, RunRecorder, weights_checksum
+from mtdense.reports import RunRecord, RunRecorder, load_records, weights_checksum
 from tests.reports.helpers import DATA, SPECS, FakeData, random_batch
 
 
@@ -87,7 +87,8 @@ def test_a_test_is_recorded_with_the_step_and_kind_of_its_checkpoint(fitted, dat
     # The recorder's own hook reads the state of the ModelCheckpoint that this trainer does not have.
     with pytest.warns(UserWarning, match="callbacks used to create the checkpoint"):
         trainer.test(make_model(), data, ckpt_path=str(checkpoint), verbose=False, weights_only=False)
-    record = RunRecord.read(tmp_path / "records" / "test.json")
+    written = tmp_path / "records" / ("test.json" if name == "last" else "test-best.json")
+    record = RunRecord.read(written)
     stored = torch.load(checkpoint, weights_only=False)
     assert record.steps == stored["global_step"]
     assert record.selection == selection
@@ -120,9 +121,30 @@ def test_only_the_tasks_that_the_data_carries_are_named(tmp_path):
         del part["normals"]
     trainer = make_trainer(tmp_path, RunRecorder(), enable_checkpointing=False)
     trainer.test(make_model(), FakeData([batch]), verbose=False)
-    record = RunRecord.read(tmp_path / "records" / "test.json")
+    record = RunRecord.read(tmp_path / "records" / "test-semseg+depth.json")
     assert record.tasks == ["semseg", "depth"]
     assert {m.task for m in record.metrics} == {"semseg", "depth"}
+
+
+def test_no_evaluation_overwrites_another(fitted, data, tmp_path):
+    batch = random_batch(size=(32, 32))
+    for part in (batch["targets"], batch["labelled"]):
+        del part["normals"]
+    names = []
+    for name in ("last", "best"):
+        for carried in (data, FakeData([batch])):
+            checkpoint = str(fitted[0] / "checkpoints" / f"{name}.ckpt")
+            trainer = make_trainer(tmp_path, RunRecorder(ckpt_path=checkpoint), enable_checkpointing=False)
+            trainer.test(make_model(), carried, verbose=False)
+            trainer.validate(make_model(), carried, verbose=False)
+            names += [f"{kind}-{name}-semseg+depth" for kind in ("test", "validate") if carried is not data]
+    names += ["test", "test-best", "validate", "validate-best"]
+    written = {path.stem: RunRecord.read(path) for path in (tmp_path / "records").iterdir()}
+    assert sorted(written) == sorted(names)
+    for name, record in written.items():
+        assert ("best" in name) == record.checkpoint.endswith("best.ckpt")
+        assert ("semseg" in name) == (record.tasks == ["semseg", "depth"])
+    assert [record.tasks for _, record in load_records([tmp_path])] == [["semseg", "depth", "normals"]]
 
 
 def test_what_cannot_be_recorded_is_refused_before_training(data, tmp_path):

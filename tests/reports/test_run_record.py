@@ -30,6 +30,11 @@ def test_a_metric_that_scored_nothing_round_trips(tmp_path):
     assert again.metric("depth", "mIoU") is None
 
 
+def test_a_suffix_tells_records_of_one_kind_apart(tmp_path):
+    assert make_record().path_in(tmp_path, "best-semseg+depth").name == "test-best-semseg+depth.json"
+    assert make_record(kind="validate").path_in(tmp_path, "").name == "validate.json"
+
+
 def test_trivial_records_lie_beside_one_another(tmp_path):
     paths = {make_record(method, kind="trivial").path_in(tmp_path).name for method in ("constant", "mean_map")}
     assert paths == {"trivial-constant.json", "trivial-mean_map.json"}

@@ -104,8 +104,9 @@ def test_metrics_of_different_units_are_never_mixed():
 
 
 def test_two_runs_for_one_place_are_refused_unless_they_are_variants():
-    with pytest.raises(DataError, match=r"r0\.json and r1\.json are both mtl_baseline"):
+    with pytest.raises(DataError, match=r"r0\.json and r1\.json are both mtl_baseline") as caught:
         build_table(sourced(make_record(), make_record()))
+    assert "--variant NAME" in str(caught.value.mend)
     with pytest.raises(DataError, match="both single_task"):
         build_table(sourced(*single(), single()[0]))
     table = build_table(sourced(*single(), make_record(), make_record(variant="wide")))
@@ -159,6 +160,24 @@ def test_records_are_found_below_folders(tmp_path):
     assert [record.method for _, record in found] == ["mtl_baseline", "constant"]
 
 
+def test_further_tests_of_a_run_count_only_where_asked_for_or_alone(tmp_path):
+    plain, best = tmp_path / "a" / "records" / "test.json", tmp_path / "a" / "records" / "test-best.json"
+    lone = tmp_path / "b" / "records" / "test-best-semseg+depth.json"
+    make_record().write(plain)
+    make_record(selection="best_val", variant="best").write(best)
+    make_record("other", selection="best_val").write(lone)
+    make_record("constant", seed=None, kind="trivial").write(tmp_path / "b" / "records" / "trivial-constant.json")
+    make_record(kind="validate").write(tmp_path / "b" / "records" / "validate-best.json")
+    assert [(r.method, r.variant) for _, r in load_records([tmp_path])] == [
+        ("mtl_baseline", ""),
+        ("other", ""),
+        ("constant", ""),
+    ]
+    found = load_records([tmp_path / "a", best])
+    assert [record.variant for _, record in found] == ["best", ""]
+    assert len(build_table(found).rows) == 2
+
+
 def test_folders_without_records_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no run folder .*nowhere"):
         load_records([tmp_path / "nowhere"])
@@ -177,3 +196,14 @@ def test_print_table_is_plain_where_there_is_no_terminal(capsys):
 def test_unequal_steps_are_told_apart():
     table = build_table(sourced(*single(), make_record(steps=900)))
     assert "Optimiser steps per network: single_task tiny 300; mtl_baseline tiny 900." in table.notes[0]
+
+
+def test_weights_that_were_chosen_in_different_ways_are_said():
+    best = make_record("single_task", {"depth": 1.0}, selection="best_val")
+    table = build_table(sourced(single()[0], best, make_record()))
+    note = next(note for note in table.notes if "chosen in different ways" in note)
+    assert "single_task tiny best_val, last; mtl_baseline tiny last." in note
+    assert note in render(table, "terminal")
+    assert json.loads(render(table, "json"))["rows"][0]["selections"] == ["best_val", "last"]
+    trivial = make_record("constant", {"semseg": 0.1}, None, kind="trivial", backbone="", selection=None)
+    assert "chosen" not in render(build_table(sourced(*single(), make_record(), trivial)), "markdown")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from mtdense.core.errors import DataError
+from mtdense.data.procedural import ProceduralScenes
 from mtdense.reports import fit_trivial, score_trivial
 from tests.reports.helpers import FakeData, make_batch, random_batch, tasks_of
 
@@ -94,3 +96,24 @@ def test_sizes_must_agree():
         fit_trivial([random_batch(), random_batch(size=(8, 8))], tasks)
     with pytest.raises(DataError, match="no per-pixel mean"):
         score_trivial(FakeData([random_batch()], [random_batch(size=(8, 8))]), tasks)
+
+
+def test_the_mean_direction_is_nearly_the_best_constant():
+    scenes = ProceduralScenes(size=(48, 64))
+    normals = np.stack([scenes.render(3 * i).normals for i in range(30)])
+    target = torch.from_numpy(normals).permute(0, 3, 1, 2).contiguous()
+    batch = make_batch({"normals": target}, {"normals": [True] * len(target)})
+    fitted = fit_trivial([batch], tasks_of("normals"))["normals"].constant.flatten()
+    vectors = normals[np.linalg.norm(normals, axis=-1) > 0.5][::11]
+    # A spiral of 4000 directions over the sphere, about 3 degrees apart.
+    z = np.linspace(-1, 1, 4000)
+    turn = np.arange(4000) * np.pi * (3 - 5**0.5)
+    ring = np.sqrt(1 - z**2)
+    every = np.stack([ring * np.cos(turn), ring * np.sin(turn), z]).astype(np.float32)
+
+    def errors(directions):
+        return np.degrees(np.arccos(np.clip(vectors @ directions, -1, 1))).mean(0)
+
+    facing = every[:, every[2] < -0.7]  # normals face the camera
+    mean = torch.nn.functional.normalize(fitted, dim=0).numpy()
+    assert 1.0 <= errors(mean) / errors(facing).min() < 1.06

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtdense.core.errors import ConfigError, DataError
-from mtdense.tasks import Depth, LossTerms, SurfaceNormals, Task
+from mtdense.tasks import (
+    Depth,
+    Edges,
+    HumanParts,
+    LossTerms,
+    Saliency,
+    SemanticSegmentation,
+    SurfaceNormals,
+    Task,
+    task_names,
+)
 from tests.tasks.conftest import TASKS, random_label
 
 EVERY = pytest.mark.parametrize("name", list(TASKS))
@@ -237,6 +247,41 @@ def test_labels_must_be_numbers(task):
     shape = (2, 2) if task.label_channels == 1 else (2, 2, 3)
     with pytest.raises(DataError, match=r"a/b\.png: .*numbers"):
         task.check_label(np.full(shape, "x"), "a/b.png")
+
+
+def test_meaning_is_what_an_output_means_and_not_how_it_is_trained_or_drawn():
+    names = ["sky", "rest"]
+    semseg = SemanticSegmentation(2, class_names=names, palette=[[0, 0, 0], [1, 1, 1]])
+    assert semseg.meaning == {"num_classes": 2, "class_names": names}
+    assert HumanParts().meaning["num_classes"] == 7
+    assert Depth(max_depth=3.0).meaning == Depth().meaning == {"unit": "metres"} != Depth(unit="disparity").meaning
+    assert SurfaceNormals(loss="cosine").meaning == Edges(positive_weight=None).meaning == Saliency().meaning == {}
+    for known in TASKS.values():
+        assert set(known.meaning_keys) <= set(known.spec)
+
+
+def test_default_loss_weights_are_those_of_the_papers():
+    weights = {name: Task.registered[name].default_loss_weight for name in task_names()}
+    assert weights == {
+        "semseg": 1.0,
+        "human_parts": 2.0,
+        "saliency": 5.0,
+        "normals": 10.0,
+        "edges": 50.0,
+        "depth": 1.0,
+    }
+
+
+def test_how_labels_are_stored():
+    assert {name: Task.registered[name].stored_as for name in task_names()} == {
+        "semseg": "classes",
+        "human_parts": "classes",
+        "saliency": "binary",
+        "normals": "vectors",
+        "edges": "binary",
+        "depth": "values",
+    }
+    assert [name for name in task_names() if Task.registered[name].content_dependent] == ["human_parts"]
 
 
 def test_two_tasks_of_one_name_are_refused():

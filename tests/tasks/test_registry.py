@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mtdense.core.errors import ConfigError
-from mtdense.tasks import Depth, SemanticSegmentation, Task, build_tasks, task_names
+from mtdense.tasks import Depth, SemanticSegmentation, Task, build_tasks, spec_options, task_names
 
 
 def test_the_six_tasks_are_found():
@@ -54,6 +54,13 @@ def test_bad_specifications_say_what_and_how(specs, problem, mend):
         build_tasks(specs)
     assert problem in error.value.problem
     assert mend in error.value.mend
+
+
+def test_options_of_a_specification():
+    assert spec_options("semseg") == {"num_classes": True, "class_names": False, "palette": False}
+    assert spec_options("saliency") == {}
+    with pytest.raises(ConfigError, match="Did you mean 'depth'"):
+        spec_options("detph")
 
 
 def test_a_new_task_needs_no_list(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from mtdense.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from mtdense.backbones.weights import load_backbone_weights
 from mtdense.core.errors import ConfigError
+from mtdense.core.suggest import did_you_mean
 
 __all__ = ["TimmBackbone"]
 
@@ -55,8 +55,8 @@ class TimmBackbone(Backbone):
     ) -> None:
         variant = _VARIANTS.get(name, _Variant(name))
         if not timm.is_model(variant.timm_name):
-            near = difflib.get_close_matches(name, [*_VARIANTS, *timm.list_models()], n=3)
-            raise ConfigError(f"unknown backbone '{name}'", f"use tiny or a timm name, such as {near or 'resnet18'}.")
+            near = did_you_mean(name, [*_VARIANTS, *timm.list_models()], limit=3)
+            raise ConfigError(f"unknown backbone '{name}'", f"{near}Use tiny, or a name of `timm.list_models()`.")
         options = dict(variant.options)
         if img_size is not None and _has_fixed_size(variant.timm_name):
             options["img_size"] = img_size
@@ -73,6 +73,8 @@ class TimmBackbone(Backbone):
         )
         self.network = network
         self._keep = keep
+        # Swin gives (B, H, W, C).
+        self._channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
         if checkpoint is not None:
             load_backbone_weights(network, checkpoint)
 
@@ -80,11 +82,7 @@ class TimmBackbone(Backbone):
         """Normalised images (B, 3, H, W) to at most four maps at strides 4 to 32, channels first."""
         maps = self.network(image)
         chosen = [maps[i] for i in self._keep]
-        # Swin gives channels last.
-        return [
-            x.permute(0, 3, 1, 2) if x.shape[1] != c and x.shape[-1] == c else x
-            for x, c in zip(chosen, self.channels, strict=True)
-        ]
+        return [x.permute(0, 3, 1, 2) for x in chosen] if self._channels_last else chosen
 
 
 def _has_fixed_size(name: str) -> bool:

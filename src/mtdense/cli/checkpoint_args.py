@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtdense.cli.configs import merge
 from mtdense.core.errors import ConfigError
 from mtdense.models.checkpoint import CheckpointInfo
+from mtdense.reports.canonical import plain
 
 __all__ = ["checkpoint_config", "images_config"]
+
+# Come from the data in training, and are never the user's to say.
+_LINKED = ("tasks", "input_size")
 
 
 def checkpoint_config(info: CheckpointInfo, arguments: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,12 +62,22 @@ def images_config(images: Sequence[str], info: CheckpointInfo) -> dict[str, Any]
     return {"class_path": "data_modules.ImagesDataModule", "init_args": arguments}
 
 
+def _same(stored: Any, given: Any) -> bool:
+    # YAML reads 1e-3 as text, which the argument parser takes for a number.
+    if isinstance(stored, float) and isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            return float(given) == stored
+    return bool(plain(stored) == plain(given))
+
+
 def _names(arguments: Sequence[str]) -> list[str]:
     return [token.partition("=")[0] for token in arguments if token.startswith("--")]
 
 
-def _same_spelling(data: Mapping[str, Any], data_class: str) -> dict[str, Any]:
+def _same_spelling(data: Any, data_class: str) -> dict[str, Any]:
     """The section with the checkpoint's full class path where it means the same class by a shorter one."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"`data` is {data!r} in the configuration", "give class_path and init_args, or leave it out.")
     given = data.get("class_path")
     if given is not None and str(given).split(".")[-1] == data_class.split(".")[-1]:
         return {**data, "class_path": data_class}
@@ -81,7 +96,9 @@ def _check_same_model(info: CheckpointInfo, given: Any) -> None:
             "use the configuration that lies in the run's own folder, or none.",
         )
     for key, value in (given.get("init_args") or {}).items():
-        if key in info.model_args and info.model_args[key] != value:
+        if key not in info.model_args:
+            raise ConfigError(f"{info.model_class} has no option `{key}`", "correct or remove it.")
+        if key not in _LINKED and not _same(info.model_args[key], value):
             raise ConfigError(
                 f"model option `{key}` is {value} in the configuration but {info.model_args[key]} in {info.path}",
                 "use the configuration that lies in the run's own folder, or none.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,9 +78,9 @@ def train_and_test(args: argparse.Namespace, experiment: str, folder: Path, opti
     if args.steps is not None:
         # One validation, at the end: the demo takes the last weights and chooses nothing.
         fit += ["--trainer.max_steps", str(args.steps), "--trainer.val_check_interval", str(args.steps)]
-    trained = run_lightning(fit)
-    if trained.trainer.interrupted:
-        raise KeyboardInterrupt
+    run_lightning(fit)
+    # The run's rendered scenes hang in reference cycles of trainer and parser.
+    gc.collect()
     checkpoint = str(folder / "checkpoints" / "last.ckpt")
     quiet = ["--trainer.enable_model_summary", "false"]
     return run_lightning(["test", "--ckpt_path", checkpoint, "--seed_everything", str(args.seed), *quiet])
@@ -87,7 +88,6 @@ def train_and_test(args: argparse.Namespace, experiment: str, folder: Path, opti
 
 def sheet_rows(cli: MTDenseCLI, limit: int) -> list[ContactRow]:
     """Image, targets and predictions of the first test images."""
-    from mtdense.models.base import upsample
     from mtdense.reports import rows_from_batch
 
     rows: list[ContactRow] = []
@@ -95,9 +95,7 @@ def sheet_rows(cli: MTDenseCLI, limit: int) -> list[ContactRow]:
     batch: Batch
     for batch in cli.datamodule.test_dataloader():
         with torch.no_grad():
-            outputs = model(batch["image"], batch["meta"]["content"])
-        size = batch["image"].shape[-2:]
-        predictions = {n: task.predict(upsample(outputs.final[n], size)) for n, task in model.tasks.items()}
+            predictions = model.predict_batch(batch)
         rows += rows_from_batch(batch, predictions, limit - len(rows))
         if len(rows) >= limit:
             break

@@ -17,12 +17,13 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
-import data_modules
-import mtdense.models  # noqa: F401 - short class names in YAML are found among imported classes
+import data_modules  # noqa: F401 - short class names in YAML are found among imported classes
+import mtdense.models  # noqa: F401 - likewise
 from data_modules import DenseDataModule
 from mtdense.backbones import weights_follow
 from mtdense.cli.checkpoint_args import checkpoint_config, images_config
 from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option, take_values
+from mtdense.cli.main import LIGHTNING
 from mtdense.cli.run_folder import checkpoint_folder, default_run_folder, fresh_log_folder, prepare_fit_folder
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
@@ -33,24 +34,27 @@ from mtdense.reports.prediction_writer import PredictionWriter
 from mtdense.reports.recorder import RunRecorder
 from mtdense.training.callbacks import SaveLast
 
-__all__ = ["SUBCOMMANDS", "MTDenseCLI", "run_lightning"]
-
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
-_ = data_modules
+__all__ = ["MTDenseCLI", "run_lightning"]
 
 
 class _SaveConfig(SaveConfigCallback):
-    """Saves the configuration in the run's own folder, and hands it to W&B nested as it is."""
+    """Saves the configuration in the run's own folder, and hands it to W&B nested as it is.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        *args: See Lightning.
+        text: The configuration without the places of this run, so that it can be run again elsewhere.
+        **kwargs: See Lightning.
+    """
+
+    def __init__(self, *args: Any, text: str, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
+        self.text = text
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Writes `config.yaml` beside the checkpoints (for fit), or beside the stage's logs."""
-        run = Path(trainer.default_root_dir)
-        folder = run if stage == "fit" else Path(self.config["log_dir"] or run)
+        folder = Path(trainer.default_root_dir if stage == "fit" else self.config["log_dir"])
         folder.mkdir(parents=True, exist_ok=True)
-        text = self.parser.dump(self.config, skip_none=False, skip_link_targets=False)
+        text = self.text
         (folder / self.config_filename).write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -80,7 +84,7 @@ class MTDenseCLI(LightningCLI):
             seed_everything_default=0,
             args=list(arguments),
             auto_configure_optimizers=False,
-            parser_kwargs={"prog": "mtdense", **quiet, **dict.fromkeys(SUBCOMMANDS, quiet)},
+            parser_kwargs={"prog": "mtdense", **quiet, **dict.fromkeys(LIGHTNING, quiet)},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -88,6 +92,8 @@ class MTDenseCLI(LightningCLI):
         parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of this run; null: runs/...")
         parser.add_argument("--log_dir", type=str | None, default=None, help="Folder of the loggers; null: in run_dir.")
         parser.add_argument("--overwrite", type=bool, default=False, help="Start anew in a folder that holds a run.")
+        parser.add_argument("--variant", type=str, default="", help="Tells runs of one method apart in tables.")
+        parser.add_argument("--save_every", type=int, default=200, help="Optimiser steps between saves of last.ckpt.")
         parser.add_argument("--out", type=str | None, default=None, help="Folder for the predictions of `predict`.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
         if self.checkpoint is None:
@@ -112,7 +118,9 @@ class MTDenseCLI(LightningCLI):
             or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
         )
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            prepare_fit_folder(run, ckpt_path is not None, config.overwrite)
+            prepare_fit_folder(run, ckpt_path, config.overwrite)
+        self.portable = self._portable_config()
+        self.save_config_kwargs = {"text": yaml.safe_dump(self.portable, sort_keys=False)}
         config.run_dir = str(run)
         config.log_dir = config.log_dir or str(fresh_log_folder(run, str(self.subcommand)))
         config.trainer.default_root_dir = str(run)
@@ -124,6 +132,16 @@ class MTDenseCLI(LightningCLI):
             if entry.class_path.split(".")[-1] == ModelCheckpoint.__name__ and entry.init_args.get("dirpath") is None:
                 entry.init_args["dirpath"] = str(checkpoint_folder(run))
 
+    def _portable_config(self) -> dict[str, Any]:
+        """The configuration as plain values, without what is of this run's place or comes from data or checkpoint."""
+        config = self.config[self.subcommand]
+        text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_link_targets=True)
+        told: dict[str, Any] = yaml.safe_load(text)
+        told.update(run_dir=None, log_dir=None, ckpt_path=None, overwrite=False)
+        for linked in ("tasks", "input_size"):
+            told["model"]["init_args"].pop(linked, None)
+        return told
+
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer; a model whose weights follow downloads nothing."""
         with weights_follow() if self.checkpoint is not None else contextlib.nullcontext():
@@ -131,12 +149,11 @@ class MTDenseCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> L.Trainer:
         own = self.config[self.subcommand]
-        told = yaml.safe_load(self._parser(self.subcommand).dump(own, skip_link_targets=False, skip_none=False))
         seed = own.seed_everything
-        self.model.run_info = {"seed": seed, "config": told}
-        extra: list[Callback] = [RunRecorder(config=told, seed=seed, ckpt_path=own.get("ckpt_path"))]
+        self.model.run_info = {"seed": seed, "config": self.portable}
+        extra: list[Callback] = [RunRecorder(self.portable, seed, variant=own.variant, ckpt_path=own.get("ckpt_path"))]
         if self.subcommand == "fit":
-            extra.insert(0, SaveLast(checkpoint_folder(Path(own.run_dir))))
+            extra.insert(0, SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every))
         if self.subcommand == "predict":
             extra.append(PredictionWriter(own.out or str(Path(own.run_dir) / "predictions")))
         return super()._instantiate_trainer(config, [*callbacks, *extra])

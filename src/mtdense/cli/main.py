@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from mtdense import __version__
 from mtdense.core.errors import MTDenseError
 
-__all__ = ["entry_point", "main"]
+__all__ = ["LIGHTNING", "entry_point", "main"]
 
-_LIGHTNING = {
+LIGHTNING = {
     "fit": "train a model",
     "validate": "score a checkpoint on the validation set",
     "test": "score a checkpoint on the test set",
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments and arguments[0] in _LIGHTNING:
+        if arguments and arguments[0] in LIGHTNING:
             # Lightning takes seconds to import, which `mtdense doctor` need not wait for.
             from mtdense.cli.lightning_cli import run_lightning
 
@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except Exception as error:
         own = _own_error(error)
-        if own is None:
+        if own is None and not isinstance(error, OSError) and type(error).__name__ != "MisconfigurationException":
             raise
-        print(f"mtdense: error: {_message(own)}", file=sys.stderr)
+        print(f"mtdense: error: {error if own is None else _message(own)}", file=sys.stderr)
         return 1
 
 
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mtdense", description="Multi-task dense prediction from partial labels.")
     parser.add_argument("--version", action="version", version=f"mtdense {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in _LIGHTNING.items():
+    for name, text in LIGHTNING.items():
         subparsers.add_parser(name, help=f"{text} (`mtdense {name} --help`)", add_help=False)
     for name in _COMMANDS:
         importlib.import_module(f"mtdense.cli.{name}").add_parser(subparsers)

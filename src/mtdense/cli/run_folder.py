@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import experiments_root
 
@@ -36,13 +38,19 @@ def checkpoint_folder(run: Path) -> Path:
     return run / "checkpoints"
 
 
-def prepare_fit_folder(run: Path, resume: bool, overwrite: bool) -> None:
-    """Makes sure that training into `run` loses nothing.
+def prepare_fit_folder(run: Path, ckpt_path: str | None, overwrite: bool) -> None:
+    """Makes sure that training into `run` loses nothing. Only the first process looks and clears.
+
+    Args:
+        run: Folder of the run.
+        ckpt_path: Checkpoint that is continued; its own run may go on in its folder.
+        overwrite: Clear what is there.
 
     Raises:
-        ConfigError: The folder holds a finished or an unfinished run, and neither `resume` nor `overwrite` is set.
+        ConfigError: The folder holds a finished or an unfinished run, and neither is it continued nor `overwrite` set.
     """
-    if resume:
+    own = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run.resolve())
+    if own or getattr(rank_zero_only, "rank", 0) != 0:
         return
     finished = (run / "records" / "fit.json").exists()
     last = checkpoint_folder(run) / "last.ckpt"

@@ -41,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or run_folder
     for record in score_trivial(data, build_tasks(data.task_specs), seed=info.about.get("seed")):
         record.write(record.path_in(out))
-    folders = {out, run_folder} if (run_folder / "records" / "test.json").exists() else {out}
+    folders = {out, run_folder} if any((run_folder / "records").glob("test*.json")) else {out}
     print_table(build_table(load_records(sorted(folders))))
     return 0

@@ -1,4 +1,4 @@
-"""Foundation of the suite: errors, experiment files, optional packages, progress, seeds and the torchvision guard."""
+"""Foundation: errors, experiment files, optional packages, progress, seeds, suggestions and the torchvision guard."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mtdense.core.experiments import experiment_names, experiments_root, resolve
 from mtdense.core.optional import require
 from mtdense.core.progress import track
 from mtdense.core.seeds import derive_rng, derive_seed
+from mtdense.core.suggest import close_matches, did_you_mean
 
 __all__ = [
     "GUARD_ACTIVE",
@@ -26,8 +27,10 @@ __all__ = [
     "MTDenseError",
     "MissingDependencyError",
     "NonFiniteLossError",
+    "close_matches",
     "derive_rng",
     "derive_seed",
+    "did_you_mean",
     "experiment_names",
     "experiments_root",
     "require",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from mtdense.core.errors import ConfigError
+from mtdense.core.suggest import close_matches
 
 __all__ = ["experiment_names", "experiments_root", "resolve_experiment"]
 
@@ -57,10 +57,10 @@ def _close_matches(wanted: str) -> list[str]:
     # Compared without the suffix, which people forget.
     names = {name.removesuffix(_SUFFIX): name for name in experiment_names()}
     stem = wanted.removesuffix(_SUFFIX)
-    close = difflib.get_close_matches(stem, names, n=3)
+    close = close_matches(stem, names)
     if not close:
         last = {name.rsplit("/", 1)[-1] for name in names}
-        similar = difflib.get_close_matches(stem.rsplit("/", 1)[-1], last, n=3)
+        similar = close_matches(stem.rsplit("/", 1)[-1], last)
         close = [name for name in names if name.rsplit("/", 1)[-1] in similar][:3]
     return [names[stem] for stem in close]
 

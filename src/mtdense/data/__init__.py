@@ -8,6 +8,7 @@ from mtdense.data.dataset import (
     collate,
     draw_label_mask,
     full_label_mask,
+    has_content,
     label_table,
 )
 from mtdense.data.folder import FolderDataset, FolderIndex
@@ -15,11 +16,12 @@ from mtdense.data.label_coding import LabelCoding
 from mtdense.data.label_masks import LABEL_SETTINGS, LabelMask
 from mtdense.data.photometric import Photometric
 from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey, SampleMeta
-from mtdense.data.splits import SplitRule
+from mtdense.data.splits import SPLITS, SplitRule
 from mtdense.data.transform import JointTransform, choose_crop
 
 __all__ = [
     "LABEL_SETTINGS",
+    "SPLITS",
     "Batch",
     "BatchMeta",
     "DenseDataset",
@@ -39,5 +41,6 @@ __all__ = [
     "collate",
     "draw_label_mask",
     "full_label_mask",
+    "has_content",
     "label_table",
 ]

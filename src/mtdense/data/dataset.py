@@ -15,20 +15,17 @@ from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_rng
 from mtdense.data.label_masks import BoolArray, LabelMask
 from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey
-from mtdense.tasks.base import Task
+from mtdense.tasks.base import ArrayAny, Task
 
 __all__ = [
-    "CONTENT_DEPENDENT",
     "DenseDataset",
     "PartialLabelDataset",
     "collate",
     "draw_label_mask",
     "full_label_mask",
+    "has_content",
     "label_table",
 ]
-
-CONTENT_DEPENDENT = frozenset({"human_parts"})
-"""Tasks whose label may exist and yet say nothing (no person in the image): eligibility must look into it."""
 
 
 class DenseDataset(ABC):
@@ -64,6 +61,11 @@ class DenseDataset(ABC):
         Raises:
             DataError: A file is missing or damaged, or a label is out of range.
         """
+
+
+def has_content(task: Task, label: ArrayAny) -> bool:
+    """Whether a stored label has a valid pixel once it is finished; see `Task.content_dependent`."""
+    return bool(task.valid(task.to_target(task.finish_label(label))[None]).any())
 
 
 def label_table(dataset: DenseDataset, tasks: Sequence[str], *, eligible: bool = False) -> BoolArray:

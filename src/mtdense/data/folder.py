@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError, DataError
-from mtdense.data.dataset import CONTENT_DEPENDENT, DenseDataset
+from mtdense.data.dataset import DenseDataset, has_content
 from mtdense.data.io import index_folder, read_image, read_map
 from mtdense.data.label_coding import LabelCoding, edges_from_semseg
 from mtdense.data.sample import RawImage
@@ -71,7 +71,7 @@ class FolderIndex:
             if (root / place).is_dir() or (task in tasks and task not in self.derived_from)
         }
         for task in tasks:
-            self._check_task(task, places[task])
+            self._check_task(task, places)
 
     @staticmethod
     def id_of(stem: str) -> str:
@@ -98,15 +98,23 @@ class FolderIndex:
             if other != stem:
                 raise DataError(f"images {other!r} and {stem!r} have the same id", "Rename one of them.")
 
-    def _check_task(self, task: str, place: str) -> None:
+    def _check_task(self, task: str, places: Mapping[str, str]) -> None:
         if any(self.available(stem, task) for stem in self.stems):
             return
-        stored = list(self.labels.get(task, {}))
+        source = self.derived_from.get(task)
+        kinds = [task] if source is None else [task, source]
+        stored = [stem for kind in kinds for stem in self.labels.get(kind, {})]
         example = f", for example {stored[0]!r} where images are called {self.stems[0]!r}" if stored else ""
+        derived = "" if source is None else f", nor one in {self._place(places[source])}, which {task} is derived from"
         raise DataError(
-            f"no file in {self.root / place} belongs to an image in {self.root / self.images_folder}{example}",
+            f"no file in {self._place(places[task])} belongs to an image in {self.root / self.images_folder}"
+            f"{example}{derived}",
             "Give labels the names of their images (extensions may differ), or correct `folders`.",
         )
+
+    def _place(self, name: str) -> str:
+        folder = self.root / name
+        return str(folder) if folder.is_dir() else f"{folder} (no such folder)"
 
 
 class FolderDataset(DenseDataset):
@@ -165,16 +173,15 @@ class FolderDataset(DenseDataset):
         return frozenset(task for task in self._tasks if self.index.available(self.stems[index], task))
 
     def eligible(self, index: int, task: str) -> bool:
-        """As `available`; labels that may be empty (human parts) are read once to see whether they are."""
+        """As `available`; labels that may say nothing (human parts) are read once to see whether they do."""
         if not self.index.available(self.stems[index], task):
             return False
-        if task not in CONTENT_DEPENDENT:
+        found = self._tasks[task]
+        if not found.content_dependent:
             return True
         key = (index, task)
         if key not in self._content:
-            found = self._tasks[task]
-            label = found.finish_label(self.load(index, [task]).labels[task])
-            self._content[key] = bool(found.valid(found.to_target(label)[None]).any())
+            self._content[key] = has_content(found, self.load(index, [task]).labels[task])
         return self._content[key]
 
     def load(self, index: int, tasks: Collection[str]) -> RawImage:

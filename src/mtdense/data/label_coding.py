@@ -11,27 +11,25 @@ import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.tasks.base import ArrayAny, Task
+from mtdense.tasks.class_map import IGNORE
 
 __all__ = ["LabelCoding", "edges_from_semseg", "parse_axes"]
-
-VOID = 255
-"""Stored value that never counts in class maps, whatever `ignore_values` says."""
 
 
 @dataclass(frozen=True)
 class LabelCoding:
-    """How the label files of a folder are coded.
+    """How the label files of a folder are coded. A task says by `Task.stored_as` which kind its files are of.
 
     Args:
         ignore_values: {task: stored values of pixels that count for nothing}. Class maps ignore 255 in any case; of
             vector maps a pixel is ignored where all channels have the value.
         label_offset: {task: number subtracted from stored class ids}, after ignored values were found. NYUD's "0 is
             void, 1 to 40 are classes" is an offset of 1 with 0 ignored.
-        positive_above: {task: stored value above which a pixel of saliency or edges is positive}. Without an entry: 127
-            for pictures and whole numbers, 0.5 for floating point.
-        depth_scale: Stored units per metre (millimetres: 1000), or per unit of disparity. None: files are floating
-            point and in that unit.
-        depth_invalid_values: Stored values without depth. Values that are not finite have none in any case.
+        positive_above: {task: stored value above which a pixel of a binary map (saliency, edges) is positive}. Without
+            an entry: 127 for pictures and whole numbers, 0.5 for floating point.
+        depth_scale: Of tasks stored as values: stored units per metre (millimetres: 1000), or per unit of disparity.
+            None: files are floating point and in that unit.
+        depth_invalid_values: Of these: stored values without depth. Values that are not finite have none in any case.
         normals_axes: Which camera axis (x right, y down, z forward) each stored channel holds, with its sign: "+x+z-y"
             says that the second channel is +z and the third -y.
 
@@ -62,8 +60,7 @@ class LabelCoding:
         Raises:
             DataError: Wrong shape or values; names the file.
         """
-        decoder = _DECODERS.get(task.name, LabelCoding._decode_as_is)
-        return task.check_label(decoder(self, task, stored, source), source)
+        return task.check_label(_DECODERS[task.stored_as](self, task, stored, source), source)
 
     def _ignored(self, task: Task, stored: ArrayAny) -> npt.NDArray[np.bool_]:
         ignored = np.isin(stored, np.asarray(list(self.ignore_values.get(task.name, ()))))
@@ -76,9 +73,9 @@ class LabelCoding:
 
     def _decode_classes(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
         stored = _one_channel(stored, source)
-        ignored = self._ignored(task, stored) | (stored == VOID)
+        ignored = self._ignored(task, stored) | (stored == IGNORE)
         wide = stored.astype(np.float64) if stored.dtype.kind == "f" else stored.astype(np.int64)
-        return np.where(ignored, VOID, wide - self.label_offset.get(task.name, 0))
+        return np.where(ignored, int(task.invalid), wide - self.label_offset.get(task.name, 0))
 
     def _decode_binary(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
         stored = _one_channel(stored, source)
@@ -95,7 +92,7 @@ class LabelCoding:
         label[self._ignored(task, stored)] = task.invalid
         return label
 
-    def _decode_depth(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
+    def _decode_values(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
         stored = _one_channel(stored, source)
         if self.depth_scale is None and stored.dtype.kind != "f":
             raise DataError(
@@ -107,9 +104,9 @@ class LabelCoding:
         invalid |= ~np.isfinite(values)
         return np.where(invalid, task.invalid, np.where(invalid, 0.0, values) / (self.depth_scale or 1.0))
 
-    def _decode_normals(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
+    def _decode_vectors(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
         if stored.ndim != 3 or stored.shape[-1] not in (3, 4):
-            raise DataError(f"{source}: normals have shape {stored.shape}", "Store three channels per pixel.")
+            raise DataError(f"{source}: {task.name} have shape {stored.shape}", "Store three channels per pixel.")
         stored = stored[..., :3]
         ignored = self._ignored(task, stored) | ~stored.any(axis=-1)
         vectors = stored.astype(np.float64)
@@ -122,7 +119,7 @@ class LabelCoding:
         off = there & (np.abs(length - 1) > 0.2)
         if off.sum() > 0.1 * max(int(there.sum()), 1):
             raise DataError(
-                f"{source}: {off.sum() / there.sum():.0%} of the normals are no unit vectors",
+                f"{source}: {off.sum() / there.sum():.0%} of the {task.name} are no unit vectors",
                 "Store components in [-1, 1], or pictures with value = (component + 1) / 2 * 255.",
             )
         # The strays that remain are compression artefacts at the border of regions without normals.
@@ -133,19 +130,18 @@ class LabelCoding:
         valid = label.any(axis=-1)
         if valid.any() and (label[valid][:, 2] > 0).mean() > 0.9:
             raise DataError(
-                f"{source}: nearly all normals point away from the camera (read as {self.normals_axes!r})",
+                f"{source}: nearly all {task.name} point away from the camera (read as {self.normals_axes!r})",
                 "Set `normals_axes` to the camera axis of each channel; z points forward, so visible surfaces have -z.",
             )
         return label
 
 
 _DECODERS: dict[str, Callable[[LabelCoding, Task, ArrayAny, str], ArrayAny]] = {
-    "semseg": LabelCoding._decode_classes,
-    "human_parts": LabelCoding._decode_classes,
-    "saliency": LabelCoding._decode_binary,
-    "edges": LabelCoding._decode_binary,
-    "depth": LabelCoding._decode_depth,
-    "normals": LabelCoding._decode_normals,
+    "classes": LabelCoding._decode_classes,
+    "binary": LabelCoding._decode_binary,
+    "vectors": LabelCoding._decode_vectors,
+    "values": LabelCoding._decode_values,
+    "as_is": LabelCoding._decode_as_is,
 }
 
 
@@ -178,7 +174,7 @@ def _one_channel(stored: ArrayAny, source: str) -> ArrayAny:
     )
 
 
-def edges_from_semseg(label: npt.NDArray[np.int64], ignore: int = VOID) -> npt.NDArray[np.float32]:
+def edges_from_semseg(label: npt.NDArray[np.int64], ignore: int = IGNORE) -> npt.NDArray[np.float32]:
     """Class borders: 1 where the class differs from the right or the lower neighbour's.
 
     Pixels that are ignored themselves, or whose right or lower neighbour is, become 255: no border is known there.
@@ -193,5 +189,5 @@ def edges_from_semseg(label: npt.NDArray[np.int64], ignore: int = VOID) -> npt.N
     padded = np.pad(label, ((0, 1), (0, 1)), mode="edge")
     right, lower = padded[:-1, 1:], padded[1:, :-1]
     edges = np.asarray((label != right) | (label != lower), dtype=np.float32)
-    edges[(label == ignore) | (right == ignore) | (lower == ignore)] = 255
+    edges[(label == ignore) | (right == ignore) | (lower == ignore)] = IGNORE
     return edges

@@ -165,10 +165,6 @@ class LabelMask:
         """Labelled images per task."""
         return {task: int(n) for task, n in zip(self.tasks, self.labelled.sum(axis=0), strict=True)}
 
-    def ids_checksum(self) -> str:
-        """SHA-256 of the sorted ids."""
-        return hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
-
     def checksum(self) -> str:
         """SHA-256 of tasks and rows, whatever the order of the rows."""
         rows = {key: [int(value) for value in row] for key, row in zip(self.ids, self.labelled, strict=True)}

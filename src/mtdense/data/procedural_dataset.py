@@ -6,19 +6,18 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError
 from mtdense.core.progress import track
-from mtdense.data.dataset import DenseDataset
+from mtdense.data.dataset import DenseDataset, has_content
+from mtdense.data.label_masks import BoolArray
 from mtdense.data.procedural import NYUD13_CLASSES, PROCEDURAL_VERSION, ProceduralScenes, Scene
 from mtdense.data.sample import RawImage
-from mtdense.tasks.base import ArrayAny
+from mtdense.data.splits import SPLITS
+from mtdense.tasks import build_tasks
+from mtdense.tasks.base import ArrayAny, Task
 
-__all__ = ["PROCEDURAL_SPECS", "SPLITS", "ProceduralDataset"]
-
-SPLITS = ("train", "val", "test")
-"""Split k has the scenes with index ≡ k (mod 3): disjoint, whatever their lengths."""
+__all__ = ["PROCEDURAL_SPECS", "ProceduralDataset"]
 
 PROCEDURAL_SPECS: dict[str, dict[str, Any]] = {
     "semseg": {"num_classes": len(NYUD13_CLASSES), "class_names": list(NYUD13_CLASSES)},
@@ -29,8 +28,6 @@ PROCEDURAL_SPECS: dict[str, dict[str, Any]] = {
     "depth": {"unit": "metres"},
 }
 """Specifications of the tasks that a scene labels."""
-
-_COMPACT = {"semseg": np.uint8, "human_parts": np.uint8, "saliency": np.uint8, "edges": np.uint8}
 
 
 class ProceduralDataset(DenseDataset):
@@ -68,16 +65,16 @@ class ProceduralDataset(DenseDataset):
         self.ids = [f"{split}-{i:06d}" for i in range(length)]
         self.version = f"procedural-{PROCEDURAL_VERSION}-{size[0]}x{size[1]}-seed{seed}"
         self._scenes = ProceduralScenes(size=(int(size[0]), int(size[1])), seed=seed, backend=backend)  # type: ignore[arg-type]
-        self._tasks = frozenset(PROCEDURAL_SPECS)
-        self._cache_tasks = self._tasks if cache_tasks is None else self._tasks & frozenset(cache_tasks)
+        self._tasks = build_tasks(PROCEDURAL_SPECS)
+        self._cache_tasks = frozenset(self._tasks if cache_tasks is None else self._tasks.keys() & set(cache_tasks))
         self._cached: dict[str, ArrayAny] | None = None
-        self._people: npt.NDArray[np.bool_] | None = None
+        self._content: dict[str, BoolArray] | None = None
         if cache:
             self._fill_cache()
 
     def scene_index(self, index: int) -> int:
-        """Index of the scene that an image of this split shows."""
-        return 3 * index + SPLITS.index(self.split)
+        """Index of the scene that an image shows: split k has those ≡ k (mod 3), disjoint whatever their lengths."""
+        return len(SPLITS) * index + SPLITS.index(self.split)
 
     def task_specs(self) -> dict[str, dict[str, Any]]:
         """Specifications of all tasks of a scene."""
@@ -85,16 +82,17 @@ class ProceduralDataset(DenseDataset):
 
     def available(self, index: int) -> frozenset[str]:
         """All tasks."""
-        return self._tasks
+        return frozenset(self._tasks)
 
     def eligible(self, index: int, task: str) -> bool:
         """Human parts need a visible person; the first question about them renders the split once."""
-        if task != "human_parts":
+        if task not in self._tasks or not self._tasks[task].content_dependent:
             return task in self._tasks
-        if self._people is None:
-            scenes = track(range(len(self)), f"Looking for people ({self.split})")
-            self._people = np.array([bool(self._render(i).human_parts.any()) for i in scenes], dtype=np.bool_)
-        return bool(self._people[index])
+        if self._content is None:
+            self._content = self._no_content()
+            for i in track(range(len(self)), f"Looking for people ({self.split})"):
+                self._note_content(i, self._render(i))
+        return bool(self._content[task][index])
 
     def load(self, index: int, tasks: Collection[str]) -> RawImage:
         """Renders a scene, or takes it from the cache."""
@@ -103,7 +101,8 @@ class ProceduralDataset(DenseDataset):
         else:
             scene = self._render(index)
             arrays = {key: getattr(scene, key) for key in ("image", "camera", *tasks)}
-        labels = {task: _as_label(task, arrays[task]) for task in tasks}
+        # The cache keeps small whole numbers in bytes.
+        labels = {task: arrays[task].astype(self._tasks[task].label_dtype, copy=False) for task in tasks}
         return RawImage(self.ids[index], arrays["image"], labels, arrays["camera"])
 
     def _render(self, index: int) -> Scene:
@@ -112,20 +111,28 @@ class ProceduralDataset(DenseDataset):
     def _fill_cache(self) -> None:
         # One array per kind, not one per image: forked workers then share its pages instead of copying them.
         stacks: dict[str, ArrayAny] = {}
-        people = np.zeros(len(self), dtype=np.bool_)
+        self._content = self._no_content()
         for i in track(range(len(self)), f"Rendering procedural scenes ({self.split})"):
             scene = self._render(i)
-            people[i] = bool(scene.human_parts.any())
+            self._note_content(i, scene)
             for key in ("image", "camera", *sorted(self._cache_tasks)):
                 values = np.asarray(getattr(scene, key))
                 if key not in stacks:
-                    stacks[key] = np.empty((len(self), *values.shape), _COMPACT.get(key, values.dtype))
+                    compact = key in self._tasks and _fits_bytes(self._tasks[key])
+                    stacks[key] = np.empty((len(self), *values.shape), np.uint8 if compact else values.dtype)
                 stacks[key][i] = values
-        self._cached, self._people = stacks, people
+        self._cached = stacks
+
+    def _no_content(self) -> dict[str, BoolArray]:
+        names = [name for name, task in self._tasks.items() if task.content_dependent]
+        return {name: np.zeros(len(self), dtype=np.bool_) for name in names}
+
+    def _note_content(self, index: int, scene: Scene) -> None:
+        assert self._content is not None
+        for name, found in self._content.items():
+            found[index] = has_content(self._tasks[name], getattr(scene, name))
 
 
-def _as_label(task: str, values: ArrayAny) -> ArrayAny:
-    """Back to the data type of labels; the cache keeps small whole numbers in bytes."""
-    if task not in _COMPACT:
-        return values
-    return values.astype(np.float32 if task == "edges" else np.int64, copy=False)
+def _fits_bytes(task: Task) -> bool:
+    """Class ids and binary maps are whole numbers from 0 to 255."""
+    return task.stored_as in ("classes", "binary")

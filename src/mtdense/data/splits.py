@@ -10,9 +10,10 @@ from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_seed
 from mtdense.data.io import EXTENSIONS
 
-__all__ = ["SplitRule"]
+__all__ = ["SPLITS", "SplitRule"]
 
 SPLITS = ("train", "val", "test")
+"""Names of the splits; the order belongs to the procedural scenes (see `ProceduralDataset.scene_index`)."""
 
 
 @dataclass(frozen=True)

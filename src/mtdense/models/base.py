@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, cast
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -187,9 +188,10 @@ class DenseModule(L.LightningModule, ABC):
         total = torch.stack([self.loss_weights[n] * v for n, v in losses.items()] + list(extra.values())).sum()
         self._stop_if_not_finite(total, {**losses, **extra}, batch)
         size = batch["image"].shape[0]
-        self.log("train/loss", total.detach(), batch_size=size, prog_bar=True)
+        # Under DDP each rank holds its share times the number of ranks: only their mean is the loss.
+        self.log("train/loss", total.detach(), batch_size=size, prog_bar=True, sync_dist=True)
         for name, value in {**losses, **extra}.items():
-            self.log(f"train/{name}/loss", value.detach(), batch_size=size)
+            self.log(f"train/{name}/loss", value.detach(), batch_size=size, sync_dist=True)
         return total
 
     def _stop_if_not_finite(self, total: Tensor, losses: Mapping[str, Tensor], batch: Batch) -> None:
@@ -218,12 +220,11 @@ class DenseModule(L.LightningModule, ABC):
 
     def _evaluate(self, batch: Batch, stage: str) -> Outputs:
         outputs: Outputs = self(batch["image"], batch["meta"]["content"])
-        for name, task in self.tasks.items():
+        for name, prediction in self.predictions(outputs, batch["image"].shape[-2:]).items():
             if name not in batch["targets"]:
                 continue
-            target = batch["targets"][name]
+            task, target = self.tasks[name], batch["targets"][name]
             valid = task.valid(target) & batch["labelled"][name][:, None, None]
-            prediction = task.predict(upsample(outputs.final[name], target.shape[-2:]))
             for metric in self.stage_metrics(stage)[name].values():
                 task.update_metric(metric, prediction, target, valid)
         return outputs
@@ -257,10 +258,16 @@ class DenseModule(L.LightningModule, ABC):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Predictions on the canvas: {"id", "predictions": {task: tensor}, "meta"}; see `Task.predict`."""
-        outputs = self(batch["image"], batch["meta"]["content"])
-        size = batch["image"].shape[-2:]
-        predictions = {n: task.predict(upsample(outputs.final[n], size)) for n, task in self.tasks.items()}
-        return {"id": batch["id"], "predictions": predictions, "meta": batch["meta"]}
+        return {"id": batch["id"], "predictions": self.predict_batch(batch), "meta": batch["meta"]}
+
+    def predict_batch(self, batch: Batch) -> dict[str, Tensor]:
+        """{task: prediction at the size of the batch's images}; see `Task.predict`."""
+        outputs: Outputs = self(batch["image"], batch["meta"]["content"])
+        return self.predictions(outputs, batch["image"].shape[-2:])
+
+    def predictions(self, outputs: Outputs, size: Sequence[int]) -> dict[str, Tensor]:
+        """{task: prediction (B, *size) or (B, 3, *size)} from the final logits; see `Task.predict`."""
+        return {name: task.predict(upsample(outputs.final[name], size)) for name, task in self.tasks.items()}
 
     # ---- set-up ----------------------------------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
@@ -272,15 +279,15 @@ class DenseModule(L.LightningModule, ABC):
         data = getattr(self._trainer, "datamodule", None)
         if data is None:
             return
-        for name, spec in build_tasks(data.task_specs).items():
+        for name, task in build_tasks(data.task_specs).items():
             if name not in self.tasks:
                 raise ConfigError(
                     f"the data has the task '{name}', the model only {', '.join(self.tasks)}",
                     "name a subset of the model's tasks in `data.tasks`.",
                 )
-            if spec.spec != self.tasks[name].spec:
+            if task.meaning != self.tasks[name].meaning:
                 raise ConfigError(
-                    f"'{name}' is {spec.spec} in the data but {self.tasks[name].spec} in the model",
+                    f"'{name}' means {task.meaning} in the data but {self.tasks[name].meaning} in the model",
                     "use the data (version, classes, units) that the model was trained on.",
                 )
 
@@ -314,6 +321,11 @@ class DenseModule(L.LightningModule, ABC):
             "data": {} if data is None else dict(data.description),
             "tasks": {name: task.spec for name, task in self.tasks.items()},
             "normalization": {"mean": self.image_mean.flatten().tolist(), "std": self.image_std.flatten().tolist()},
+            "selection": {
+                callback.monitor: callback.mode
+                for callback in self.trainer.checkpoint_callbacks
+                if isinstance(callback, ModelCheckpoint) and callback.monitor is not None
+            },
             **self.run_info,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -71,6 +71,8 @@ def read_checkpoint(path: str | Path, allow_modules: Sequence[str] = ()) -> Chec
     for name in (model_class, data_class):
         if name is not None:
             _check_trusted(str(name), path, allow_modules)
+    _refuse_classes_in(model, path)
+    _refuse_classes_in(data, path)
     return CheckpointInfo(path, model_class, model, data_class, data, about, content["state_dict"])
 
 
@@ -80,6 +82,22 @@ def _check_trusted(class_path: str, path: Path, allow_modules: Sequence[str]) ->
         raise CheckpointError(
             f"{path} names the class {class_path}, which is outside {', '.join(_TRUSTED)}; nothing was imported",
             f"add `--allow_module {package}` if you trust that package and the origin of the file.",
+        )
+
+
+def _refuse_classes_in(value: Any, path: Path) -> None:
+    """Arguments are plain values: the command line would build what a nested `class_path` names, text included."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_classes_in(key, path)
+            _refuse_classes_in(item, path)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _refuse_classes_in(item, path)
+    elif isinstance(value, str) and ("class_path" in value or "init_args" in value):
+        raise CheckpointError(
+            f"{path} hides a class among its arguments ({value[:60]!r}); nothing was imported",
+            "do not use this file: no checkpoint of `mtdense fit` has such arguments.",
         )
 
 
@@ -116,10 +134,12 @@ def load(path: str | Path, allow_modules: Sequence[str] = ()) -> DenseModule:
     """
     info = read_checkpoint(path, allow_modules)
     model_class = cast("type[DenseModule]", resolve_class(info.model_class, DenseModule))
-    with weights_follow():
-        model = model_class(**info.model_args)
     try:
+        with weights_follow():
+            model = model_class(**info.model_args)
         model.load_state_dict(info.state_dict)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit {info.model_class}: {error}", "train again.") from error
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} does not fit {info.model_class}: {error}", "use the version of mtdense that trained it."
+        ) from error
     return model.eval()

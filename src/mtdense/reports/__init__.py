@@ -1,5 +1,6 @@
 """Evidence: run records, comparison tables, trivial predictors, contact sheets and written predictions."""
 
+from mtdense.reports.access import array_of, tasks_of
 from mtdense.reports.contact_sheet import ContactRow, contact_sheet, rows_from_batch
 from mtdense.reports.metric_values import metric_unit, metric_value
 from mtdense.reports.prediction_writer import PredictionWriter, safe_path
@@ -23,6 +24,7 @@ __all__ = [
     "RunRecorder",
     "TableRow",
     "TrivialPredictor",
+    "array_of",
     "build_table",
     "contact_sheet",
     "fit_trivial",
@@ -35,6 +37,7 @@ __all__ = [
     "rows_from_batch",
     "safe_path",
     "score_trivial",
+    "tasks_of",
     "to_rich",
     "weights_checksum",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtdense.core.errors import ConfigError
 from mtdense.data.sample import Batch
+from mtdense.reports.access import array_of
 from mtdense.tasks.base import ArrayAny, Task
 
 __all__ = ["UNLABELLED_GREY", "ContactRow", "contact_sheet", "rows_from_batch"]
@@ -59,17 +60,11 @@ def rows_from_batch(batch: Batch, predictions: Mapping[str, Tensor], limit: int 
         inside = (slice(top, top + height), slice(left, left + width))
         image = (batch["image"][i].detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
         targets = {
-            name: _array(target[i])[inside] for name, target in batch["targets"].items() if batch["labelled"][name][i]
+            name: array_of(target[i])[inside] for name, target in batch["targets"].items() if batch["labelled"][name][i]
         }
-        drawn = {name: _array(prediction[i])[inside] for name, prediction in predictions.items()}
+        drawn = {name: array_of(prediction[i])[inside] for name, prediction in predictions.items()}
         rows.append(ContactRow(image[inside], targets, drawn, batch["id"][i]))
     return rows
-
-
-def _array(values: Tensor) -> ArrayAny:
-    """(H, W) or (3, H, W) tensor to an (H, W) or (H, W, 3) array."""
-    array: ArrayAny = values.detach().cpu().numpy()
-    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
 def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, Task], path: Path) -> Path:

@@ -10,6 +10,7 @@ from mtdense.tasks.base import Task
 
 __all__ = ["metric_unit", "metric_value"]
 
+
 def metric_value(task: Task, name: str, metric: Metric, value: float) -> MetricValue:
     """A figure as run records hold it.
 

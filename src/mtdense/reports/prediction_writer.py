@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
-from torch import Tensor
 
 from mtdense.core.errors import DataError
+from mtdense.reports.access import array_of, tasks_of
 from mtdense.reports.contact_sheet import ContactRow, contact_sheet, rows_from_batch
 from mtdense.reports.restore import CanvasGeometry, restore_prediction
 from mtdense.tasks.base import ArrayAny, Task
@@ -65,12 +64,12 @@ class PredictionWriter(Callback):
         Raises:
             DataError: An id that would leave the output folder.
         """
-        tasks = _tasks(pl_module)
+        tasks = tasks_of(pl_module)
         folder = self.folder(trainer)
         for i, image_id in enumerate(outputs["id"]):
             geometry = CanvasGeometry.of(outputs["meta"], i)
             for name, prediction in outputs["predictions"].items():
-                values = restore_prediction(tasks[name], _array(prediction[i]), geometry)
+                values = restore_prediction(tasks[name], array_of(prediction[i]), geometry)
                 self._write(tasks[name], values, folder / name, image_id)
         if len(self._rows) < self.sheet and trainer.is_global_zero:
             self._rows += rows_from_batch(batch, outputs["predictions"], self.sheet - len(self._rows))
@@ -78,7 +77,7 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws the contact sheet."""
         if self._rows:
-            contact_sheet(self._rows, _tasks(pl_module), self.folder(trainer) / "contact_sheet.png")
+            contact_sheet(self._rows, tasks_of(pl_module), self.folder(trainer) / "contact_sheet.png")
             self._rows = []
 
     def _write(self, task: Task, values: ArrayAny, folder: Path, image_id: str) -> None:
@@ -123,14 +122,3 @@ def compact(values: ArrayAny) -> ArrayAny:
     if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.uint8 if values.max(initial=0) <= 255 else np.int32)
     return values.astype(np.float32)
-
-
-def _array(prediction: Tensor) -> ArrayAny:
-    """(H, W) or (3, H, W) tensor to an (H, W) or (H, W, 3) array."""
-    array: ArrayAny = prediction.detach().cpu().numpy()
-    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-
-
-def _tasks(pl_module: LightningModule) -> Mapping[str, Task]:
-    tasks: Mapping[str, Task] = pl_module.tasks  # type: ignore[assignment]
-    return tasks

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from mtdense.core.errors import ConfigError
+from mtdense.reports.access import tasks_of
 from mtdense.reports.canonical import file_checksum, plain
 from mtdense.reports.environment import (
     code_revision,
@@ -32,6 +33,10 @@ _KINDS = {TrainerFn.FITTING: "fit", TrainerFn.VALIDATING: "validate", TrainerFn.
 
 class RunRecorder(Callback):
     """Writes RUN/records/{fit,validate,test}.json, where RUN is the trainer's `default_root_dir`.
+
+    `test.json` is the test of `last` (or of weights that come from no checkpoint) on all tasks of the model. Another
+    checkpoint or fewer tasks get a record of their own beside it: `test-best.json`, `test-last-semseg+depth.json`,
+    `test-best-depth.json`. The same goes for `validate`. Only a repetition of the same evaluation is overwritten.
 
     The module must offer `tasks` (name to `Task`) and `method`, as `DenseModule` does; `backbone` is read from its
     hyper-parameters, the data from `trainer.datamodule.description`. Only rank zero writes. A run that ends with an
@@ -102,7 +107,16 @@ class RunRecorder(Callback):
         if not trainer.is_global_zero or trainer.state.fn not in _KINDS:
             return
         record = self.make_record(trainer, pl_module, _KINDS[trainer.state.fn])
-        record.write(record.path_in(Path(trainer.default_root_dir)))
+        record.write(record.path_in(Path(trainer.default_root_dir), self._suffix(record, trainer, pl_module)))
+
+    def _suffix(self, record: RunRecord, trainer: Trainer, pl_module: LightningModule) -> str:
+        """What tells this evaluation from that of `last` on all tasks, which has ""."""
+        checkpoint = self._checkpoint_path(trainer, record.kind)
+        stem = "" if checkpoint is None else checkpoint.stem
+        fewer = len(record.tasks) < len(tasks_of(pl_module))
+        if record.kind == "fit" or (not fewer and stem in ("", ModelCheckpoint.CHECKPOINT_NAME_LAST)):
+            return ""
+        return "-".join(filter(None, (stem, "+".join(record.tasks) if fewer else "")))
 
     def make_record(self, trainer: Trainer, pl_module: LightningModule, kind: str) -> RunRecord:
         """Gathers a record from the trainer's present state.
@@ -174,11 +188,6 @@ class RunRecorder(Callback):
         return "best_val" if checkpoint.name in best else "unstated"
 
 
-def _tasks(pl_module: LightningModule) -> Mapping[str, Any]:
-    tasks: Mapping[str, Any] = pl_module.tasks  # type: ignore[assignment]
-    return tasks
-
-
 def _datamodule(trainer: Trainer) -> Any:
     return getattr(trainer, "datamodule", None)
 
@@ -186,7 +195,7 @@ def _datamodule(trainer: Trainer) -> Any:
 def _present_tasks(trainer: Trainer, pl_module: LightningModule) -> list[str]:
     """The model's tasks that the data carries: a network of many tasks may be tested on fewer."""
     carried = getattr(_datamodule(trainer), "tasks", None)
-    return [name for name in _tasks(pl_module) if carried is None or name in carried]
+    return [name for name in tasks_of(pl_module) if carried is None or name in carried]
 
 
 def _description(trainer: Trainer) -> Mapping[str, Any]:
@@ -205,7 +214,7 @@ def _split_metrics(
     """Task metrics of the stage, and every other logged scalar by its key."""
     logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
     metrics = []
-    for task in _tasks(pl_module).values():
+    for task in tasks_of(pl_module).values():
         for name, metric in task.metrics().items():
             value = logged.pop(f"{stage}/{task.name}/{name}", None)
             if value is not None:

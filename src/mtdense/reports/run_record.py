@@ -151,10 +151,15 @@ class RunRecord:
         except (TypeError, ValueError, KeyError, ConfigError) as error:
             raise DataError(f"{source} is not a complete run record: {error}", _MEND) from error
 
-    def path_in(self, run: Path) -> Path:
-        """Where this record belongs in a run's folder: RUN/records/test.json, RUN/records/trivial-constant.json."""
-        name = f"{self.kind}-{self.method}" if self.kind == "trivial" else self.kind
-        return run / "records" / f"{name}.json"
+    def path_in(self, run: Path, suffix: str = "") -> Path:
+        """Where this record belongs in a run's folder: RUN/records/test.json, RUN/records/trivial-constant.json.
+
+        Args:
+            run: Folder of the run.
+            suffix: Tells records of one kind apart, such as "best" for RUN/records/test-best.json.
+        """
+        parts = (self.kind, self.method if self.kind == "trivial" else "", suffix)
+        return run / "records" / f"{'-'.join(filter(None, parts))}.json"
 
     def write(self, path: Path) -> None:
         """Writes the record; a reader sees the old file or the new one, never half of one."""

@@ -55,6 +55,7 @@ class TableRow:
         values: Per column (task, metric), one value per seed; a missing key is a figure that nobody measured.
         delta_m: Δm in percent per seed, against the single-task row of that seed; None where it cannot be formed.
         steps: Optimiser steps of the runs, without repeats.
+        selections: How the weights of the runs were chosen ("last", "best_val", ...), without repeats.
         parameters: Number of parameters (of all networks together in a single-task row); None where seeds differ.
     """
 
@@ -66,6 +67,7 @@ class TableRow:
     values: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     delta_m: list[float] | None = None
     steps: list[int] = field(default_factory=list)
+    selections: list[str] = field(default_factory=list)
     parameters: int | None = None
 
     @property
@@ -97,7 +99,10 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def load_records(folders: Iterable[Path]) -> list[Sourced]:
-    """Reads every test and trivial record below the given folders.
+    """Reads the test and trivial records below the given folders.
+
+    Of each run counts `records/test.json`, which is the test of its last checkpoint on all its tasks. Further tests of
+    the run (`test-best.json`, ...) count only where there is no `test.json`, or where they are given by their paths.
 
     Args:
         folders: Run folders, or folders of run folders, or record files themselves.
@@ -121,8 +126,10 @@ def load_records(folders: Iterable[Path]) -> list[Sourced]:
 
 
 def _record_files(folder: Path) -> list[Path]:
-    names = ("test.json", "trivial-*.json")
-    return [path for name in names for path in folder.rglob(f"records/{name}")]
+    main = list(folder.rglob("records/test.json"))
+    tested = {path.parent for path in main}
+    others = [path for path in folder.rglob("records/test-*.json") if path.parent not in tested]
+    return [*main, *others, *folder.rglob("records/trivial-*.json")]
 
 
 def build_table(sourced: Sequence[Sourced]) -> ComparisonTable:
@@ -212,6 +219,7 @@ def _row(key: _Key, group: Sequence[Sourced], notes: list[str]) -> TableRow:
     seeds = sorted(by_seed, key=lambda seed: (seed is not None, seed or 0))
     row = TableRow(method, backbone, variant, trivial, seeds)
     row.steps = sorted({record.steps for _, record in group})
+    row.selections = sorted({record.selection for _, record in group if record.selection is not None})
     row.parameters = next(iter(parameters.values())) if len(set(parameters.values())) == 1 else None
     for place in dict.fromkeys(place for metrics in by_seed.values() for place in metrics):
         missing = [seed for seed in seeds if place not in by_seed[seed]]
@@ -234,7 +242,8 @@ def _refuse_repeat(
     if clash:
         raise DataError(
             f"{clash[0]} and {source} are both {method} with backbone {record.backbone!r} and seed {record.seed}",
-            "leave one of them out, or give the runs different `variant` names.",
+            "leave one of them out, or give one a row of its own: run `mtdense test` (or `fit`) again with "
+            "`--variant NAME`.",
         )
 
 
@@ -281,6 +290,9 @@ def _statement(rows: Sequence[TableRow], data: dict[str, Any]) -> list[str]:
         said.append(f"Seeds: {_join(seeds)}. Optimiser steps per network: {_steps(trained)}.")
         if any(len(row.seeds) > 1 for row in trained):
             said.append("Figures are mean ± sample standard deviation over seeds; Δm is formed per seed.")
+        if len({selection for row in trained for selection in row.selections}) > 1:
+            chosen = "; ".join(f"{row.label} {row.backbone} {_join(row.selections) or 'unstated'}" for row in trained)
+            said.append(f"Not alike: the tested weights were chosen in different ways: {chosen}.")
     parts = [f"{key.replace('_', ' ')} {_short(value)}" for key, value in data.items() if key != "note"]
     said.append(f"Data: {', '.join(parts) or 'not described'}.")
     if data.get("note"):

@@ -58,7 +58,9 @@ class TrivialPredictor:
 
     Args:
         constant: (1, num_outputs, 1, 1), averaged over all pixels. Of class maps it predicts the most frequent class,
-            which is the constant with the best mean IoU.
+            which is the constant with the best mean IoU; of depth the mean, which has the least RMSE. Of normals it is
+            the mean direction, which is not quite the one with the least mean angle (that would take a search): on
+            procedural scenes its error is 2 to 5 % above the least, see `tests/reports/test_trivial.py`.
         mean_map: (1, num_outputs, H, W), averaged per pixel; pixels without any label hold the constant.
     """
 

@@ -6,7 +6,7 @@ from mtdense.tasks.depth import Depth
 from mtdense.tasks.edges import Edges
 from mtdense.tasks.human_parts import HumanParts
 from mtdense.tasks.normals import SurfaceNormals
-from mtdense.tasks.registry import build_tasks, task_names
+from mtdense.tasks.registry import build_tasks, spec_options, task_names
 from mtdense.tasks.saliency import Saliency
 from mtdense.tasks.semseg import SemanticSegmentation
 
@@ -22,5 +22,6 @@ __all__ = [
     "SurfaceNormals",
     "Task",
     "build_tasks",
+    "spec_options",
     "task_names",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,17 @@ class Task(ABC):
     """1 for maps (H, W), 3 for vector maps (H, W, 3)."""
     invalid: ClassVar[float]
     """Label value (all channels) of a pixel that counts for nothing."""
+    stored_as: ClassVar[Literal["classes", "binary", "vectors", "values", "as_is"]] = "as_is"
+    """How people store such labels in files, which says how `LabelCoding` reads them.
+
+    "classes": class ids, 255 for "ignore". "binary": positive above a threshold. "vectors": unit vectors in camera
+    axes, as floats or as a picture. "values": measurements in a scaled unit, such as depth in millimetres. "as_is": in
+    the suite's own coding.
+    """
+    content_dependent: ClassVar[bool] = False
+    """Whether a label may exist and yet say nothing (no person in the image), so that one must look into it."""
+    meaning_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of `spec` that say what an output means; see `meaning`."""
     primary_metric: ClassVar[str]
     """Key in `metrics()` that tables and the Δm use."""
     default_loss_weight: ClassVar[float] = 1.0
@@ -87,6 +98,15 @@ class Task(ABC):
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """Plain keyword arguments that rebuild this task: `type(task)(**task.spec)` equals it."""
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """The part of `spec` that says what an output means (classes, unit), not how it is trained or drawn.
+
+        Tasks of equal name and meaning can be compared, and one's weights used for the other.
+        """
+        spec = self.spec
+        return {key: spec[key] for key in self.meaning_keys}
 
     @property
     @abstractmethod

@@ -20,6 +20,7 @@ from mtdense.tasks.losses import count, mask_logits, masked_sum, mean_over_count
 __all__ = ["IGNORE", "ClassMap", "cross_entropy_map", "one_hot_logits"]
 
 IGNORE = 255
+"""Class id of pixels that count for nothing, in files and in labels."""
 
 
 def cross_entropy_map(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -47,6 +48,8 @@ class ClassMap(Task):
 
     label_dtype: ClassVar[type[np.generic]] = np.int64
     invalid: ClassVar[float] = IGNORE
+    stored_as = "classes"
+    meaning_keys: ClassVar[tuple[str, ...]] = ("num_classes", "class_names")
     primary_metric: ClassVar[str] = "mIoU"
 
     def __init__(

@@ -44,6 +44,8 @@ class Depth(Task):
     name: ClassVar[str] = "depth"
     label_dtype: ClassVar[type[np.generic]] = np.float32
     invalid: ClassVar[float] = INVALID
+    stored_as = "values"
+    meaning_keys: ClassVar[tuple[str, ...]] = ("unit",)
     primary_metric: ClassVar[str] = "RMSE"
 
     def __init__(

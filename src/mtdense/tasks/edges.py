@@ -37,6 +37,7 @@ class Edges(Task):
     name: ClassVar[str] = "edges"
     label_dtype: ClassVar[type[np.generic]] = np.float32
     invalid: ClassVar[float] = IGNORE
+    stored_as = "binary"
     primary_metric: ClassVar[str] = "mIoU"
     default_loss_weight: ClassVar[float] = 50.0
 

@@ -34,6 +34,8 @@ class HumanParts(ClassMap):
     """
 
     name: ClassVar[str] = "human_parts"
+    content_dependent: ClassVar[bool] = True
+    default_loss_weight: ClassVar[float] = 2.0
 
     def __init__(
         self, num_classes: int = 7, class_names: list[str] | None = None, palette: list[list[int]] | None = None

@@ -42,6 +42,7 @@ class SurfaceNormals(Task):
     label_dtype: ClassVar[type[np.generic]] = np.float32
     label_channels: ClassVar[int] = 3
     invalid: ClassVar[float] = 0.0
+    stored_as = "vectors"
     primary_metric: ClassVar[str] = "mErr"
     default_loss_weight: ClassVar[float] = 10.0
 

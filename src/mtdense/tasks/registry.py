@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -11,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtdense.core.errors import ConfigError
+from mtdense.core.suggest import did_you_mean
 from mtdense.tasks.base import Task
 
-__all__ = ["build_tasks", "task_names"]
+__all__ = ["build_tasks", "spec_options", "task_names"]
 
 
 def task_names() -> tuple[str, ...]:
@@ -37,6 +37,24 @@ def build_tasks(specs: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Task
     return {name: _build_task(name, spec) for name, spec in specs.items()}
 
 
+def spec_options(name: str) -> dict[str, bool]:
+    """Options that a task's specification may have: {option: whether it must be given}, in order.
+
+    Raises:
+        ConfigError: Unknown task.
+    """
+    known = task_names()
+    if name not in known:
+        raise ConfigError(f"unknown task {name!r}", _suggest(name, known, "tasks"))
+    make: Any = Task.registered[name]
+    # A class without an `__init__` of its own shows the catch-all arguments of `object`.
+    return {
+        option: parameter.default is parameter.empty
+        for option, parameter in inspect.signature(make.__init__).parameters.items()
+        if option != "self" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
 @functools.cache
 def _discover() -> None:
     package = importlib.import_module("mtdense.tasks")
@@ -45,26 +63,19 @@ def _discover() -> None:
 
 
 def _build_task(name: str, spec: Mapping[str, Any] | None) -> Task:
-    known = task_names()
-    if name not in known:
-        raise ConfigError(f"unknown task {name!r}", _suggest(name, known, "tasks"))
+    allowed = spec_options(name)
     if spec is not None and not isinstance(spec, Mapping):
         raise ConfigError(f"the options of task {name!r} are {spec!r}", "Give a mapping of options, or null.")
     options = dict(spec or {})
-    make: Any = Task.registered[name]
-    parameters = {key: value for key, value in inspect.signature(make.__init__).parameters.items() if key != "self"}
-    # A class without an `__init__` of its own shows the catch-all arguments of `object`.
-    allowed = {
-        key: value for key, value in parameters.items() if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)
-    }
     for option in options:
         if option not in allowed:
             raise ConfigError(
                 f"task {name!r} has no option {option!r}", _suggest(str(option), tuple(allowed), "options")
             )
-    missing = [key for key, value in allowed.items() if value.default is value.empty and key not in options]
+    missing = [option for option, required in allowed.items() if required and option not in options]
     if missing:
         raise ConfigError(f"task {name!r} needs {', '.join(missing)}", "Give it among the task's options.")
+    make: Any = Task.registered[name]
     task: Task = make(**options)
     return task
 
@@ -72,6 +83,4 @@ def _build_task(name: str, spec: Mapping[str, Any] | None) -> Task:
 def _suggest(word: str, known: tuple[str, ...], what: str) -> str:
     if not known:
         return "Leave it out: there are no options."
-    close = difflib.get_close_matches(str(word), known, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{hint}Known {what}: {', '.join(known)}."
+    return f"{did_you_mean(word, known)}Known {what}: {', '.join(known)}."

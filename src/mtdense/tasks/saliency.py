@@ -31,6 +31,7 @@ class Saliency(Task):
     name: ClassVar[str] = "saliency"
     label_dtype: ClassVar[type[np.generic]] = np.int64
     invalid: ClassVar[float] = IGNORE
+    stored_as = "binary"
     primary_metric: ClassVar[str] = "mIoU"
     default_loss_weight: ClassVar[float] = 5.0
 
