@@ -101,6 +101,14 @@ def test_predict_writes_pictures_and_arrays(trained: Path, mtdense_main: Main, t
         assert Image.open(pictures[0]).size == (40, 32)
 
 
+def test_predictions_are_recorded(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    code, err = mtdense_main("predict", "--ckpt_path", trained, "--run_dir", tmp_path)
+    assert code == 0, err
+    stored = record(tmp_path, "predict")
+    assert stored["weights_sha256"] == record(trained.parent.parent, "fit")["weights_sha256"]
+    assert stored["metrics"] == []
+
+
 def test_predict_on_own_pictures_of_any_size(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, size in (("wide", (30, 100)), ("tall", (90, 50))):

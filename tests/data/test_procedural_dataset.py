@@ -77,3 +77,13 @@ def test_faults() -> None:
         make("trial")
     with pytest.raises(ConfigError, match="0 procedural"):
         make(length=0)
+
+
+def test_equal_data_sets_share_one_rendering_which_nobody_can_change() -> None:
+    first = make(cache=True)
+    second = make(cache=True)
+    assert second._rendered is first._rendered
+    assert make(cache=True, seed=1)._rendered is not first._rendered
+    assert make("val", cache=True)._rendered is not first._rendered
+    with pytest.raises(ValueError, match="read-only"):
+        first.load(0, []).image[0, 0] = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import torch
 from mtdense.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from data_modules import DenseDataModule
     from mtdense.cli.lightning_cli import MTDenseCLI
     from mtdense.data.sample import Batch
     from mtdense.reports import ContactRow
@@ -49,14 +49,15 @@ def run(args: argparse.Namespace) -> int:
     if (args.steps is not None and args.steps < 1) or args.images < 1:
         raise ConfigError(f"--steps {args.steps} --images {args.images}", "give whole numbers of 1 or more.")
     clock = time.perf_counter()
-    folders = []
-    for name in TASKS:
-        folders.append(args.out / f"single_task-{name}")
-        train_and_test(args, SINGLE_TASK, folders[-1], ["--data.tasks", f"[{name}]"])
+    folders = [args.out / f"single_task-{name}" for name in TASKS]
+    kept = []
+    for folder, name in zip(folders, TASKS, strict=True):
+        # As long as a run's data live, the next run shares their rendered scenes.
+        kept.append(train_and_test(args, SINGLE_TASK, folder, ["--data.tasks", f"[{name}]"])[0])
     folders.append(args.out / "mtl_baseline")
-    cli = train_and_test(args, MULTI_TASK, folders[-1], [])
+    train_data, cli = train_and_test(args, MULTI_TASK, folders[-1], [])
     print("Scoring predictors that never look at the image ...")
-    for record in score_trivial(cli.datamodule, cli.model.tasks, seed=args.seed):
+    for record in score_trivial(train_data, cli.model.tasks, seed=args.seed):
         folders.append(args.out / record.method)
         record.write(record.path_in(folders[-1]))
     table = build_table(load_records(folders))
@@ -67,8 +68,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def train_and_test(args: argparse.Namespace, experiment: str, folder: Path, options: list[str]) -> MTDenseCLI:
-    """One network: `fit` into `folder`, then `test` of its last checkpoint."""
+def train_and_test(
+    args: argparse.Namespace, experiment: str, folder: Path, options: list[str]
+) -> tuple[DenseDataModule, MTDenseCLI]:
+    """One network: `fit` into `folder`, then `test` of its last checkpoint; the data of the first, the second."""
     from mtdense.cli.lightning_cli import run_lightning
 
     print(f"Training {folder.name} ...", flush=True)
@@ -78,12 +81,10 @@ def train_and_test(args: argparse.Namespace, experiment: str, folder: Path, opti
     if args.steps is not None:
         # One validation, at the end: the demo takes the last weights and chooses nothing.
         fit += ["--trainer.max_steps", str(args.steps), "--trainer.val_check_interval", str(args.steps)]
-    run_lightning(fit)
-    # The run's rendered scenes hang in reference cycles of trainer and parser.
-    gc.collect()
+    data: DenseDataModule = run_lightning(fit).datamodule
     checkpoint = str(folder / "checkpoints" / "last.ckpt")
     quiet = ["--trainer.enable_model_summary", "false"]
-    return run_lightning(["test", "--ckpt_path", checkpoint, "--seed_everything", str(args.seed), *quiet])
+    return data, run_lightning(["test", "--ckpt_path", checkpoint, "--seed_everything", str(args.seed), *quiet])
 
 
 def sheet_rows(cli: MTDenseCLI, limit: int) -> list[ContactRow]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -28,6 +30,18 @@ PROCEDURAL_SPECS: dict[str, dict[str, Any]] = {
     "depth": {"unit": "metres"},
 }
 """Specifications of the tasks that a scene labels."""
+
+
+@dataclass(eq=False)
+class _Rendered:
+    """All scenes of a split, read-only: {image, camera and tasks: one array over scenes}, and what can be seen."""
+
+    stacks: dict[str, ArrayAny]
+    content: dict[str, BoolArray]
+
+
+# Data sets of equal scenes share one rendering for as long as one of them lives: the demo trains four networks on it.
+_SHARED: WeakValueDictionary[tuple[object, ...], _Rendered] = WeakValueDictionary()
 
 
 class ProceduralDataset(DenseDataset):
@@ -67,10 +81,12 @@ class ProceduralDataset(DenseDataset):
         self._scenes = ProceduralScenes(size=(int(size[0]), int(size[1])), seed=seed, backend=backend)  # type: ignore[arg-type]
         self._tasks = build_tasks(PROCEDURAL_SPECS)
         self._cache_tasks = frozenset(self._tasks if cache_tasks is None else self._tasks.keys() & set(cache_tasks))
-        self._cached: dict[str, ArrayAny] | None = None
+        self._rendered: _Rendered | None = None
         self._content: dict[str, BoolArray] | None = None
         if cache:
-            self._fill_cache()
+            key = (self.version, split, length, backend, self._cache_tasks)
+            self._rendered = _SHARED[key] = _SHARED.get(key) or self._render_all()
+            self._content = self._rendered.content
 
     def scene_index(self, index: int) -> int:
         """Index of the scene that an image shows: split k has those ≡ k (mod 3), disjoint whatever their lengths."""
@@ -91,13 +107,13 @@ class ProceduralDataset(DenseDataset):
         if self._content is None:
             self._content = self._no_content()
             for i in track(range(len(self)), f"Looking for people ({self.split})"):
-                self._note_content(i, self._render(i))
+                self._note_content(i, self._render(i), self._content)
         return bool(self._content[task][index])
 
     def load(self, index: int, tasks: Collection[str]) -> RawImage:
         """Renders a scene, or takes it from the cache."""
-        if self._cached is not None and self._cache_tasks.issuperset(tasks):
-            arrays = {key: self._cached[key][index] for key in ("image", "camera", *tasks)}
+        if self._rendered is not None and self._cache_tasks.issuperset(tasks):
+            arrays = {key: self._rendered.stacks[key][index] for key in ("image", "camera", *tasks)}
         else:
             scene = self._render(index)
             arrays = {key: getattr(scene, key) for key in ("image", "camera", *tasks)}
@@ -108,28 +124,29 @@ class ProceduralDataset(DenseDataset):
     def _render(self, index: int) -> Scene:
         return self._scenes.render(self.scene_index(index))
 
-    def _fill_cache(self) -> None:
+    def _render_all(self) -> _Rendered:
         # One array per kind, not one per image: forked workers then share its pages instead of copying them.
         stacks: dict[str, ArrayAny] = {}
-        self._content = self._no_content()
+        content = self._no_content()
         for i in track(range(len(self)), f"Rendering procedural scenes ({self.split})"):
             scene = self._render(i)
-            self._note_content(i, scene)
+            self._note_content(i, scene, content)
             for key in ("image", "camera", *sorted(self._cache_tasks)):
                 values = np.asarray(getattr(scene, key))
                 if key not in stacks:
                     compact = key in self._tasks and _fits_bytes(self._tasks[key])
                     stacks[key] = np.empty((len(self), *values.shape), np.uint8 if compact else values.dtype)
                 stacks[key][i] = values
-        self._cached = stacks
+        for array in stacks.values():
+            array.setflags(write=False)
+        return _Rendered(stacks, content)
 
     def _no_content(self) -> dict[str, BoolArray]:
         names = [name for name, task in self._tasks.items() if task.content_dependent]
         return {name: np.zeros(len(self), dtype=np.bool_) for name in names}
 
-    def _note_content(self, index: int, scene: Scene) -> None:
-        assert self._content is not None
-        for name, found in self._content.items():
+    def _note_content(self, index: int, scene: Scene, content: dict[str, BoolArray]) -> None:
+        for name, found in content.items():
             found[index] = has_content(self._tasks[name], getattr(scene, name))
 
 

@@ -63,13 +63,14 @@ class DenseModule(L.LightningModule, ABC):
         lr: Learning rate.
         weight_decay: Weight decay.
         momentum: Momentum of `sgd`.
+        fused_optimizer: See `create_optimizer`.
         schedule: `poly`, `cosine` or `constant`, over the whole training.
         schedule_interval: Whether the schedule moves at every optimiser `step` or every `epoch`.
         poly_power: Exponent of `poly`.
         warmup_steps: Units of linear warm-up.
         normalization: Mean and deviation of `imagenet` (what the papers' recipes say) or those of the backbone's
             `weights`.
-        channels_last: Run convolutions in channels-last memory order.
+        channels_last: Run convolutions in channels-last memory order; for GPUs with tensor cores.
 
     Raises:
         ConfigError: Unknown task, option or weight.
@@ -95,6 +96,7 @@ class DenseModule(L.LightningModule, ABC):
         lr: float = 1e-4,
         weight_decay: float = 0.0,
         momentum: float = 0.9,
+        fused_optimizer: bool = False,
         schedule: ScheduleName = "poly",
         schedule_interval: Literal["step", "epoch"] = "step",
         poly_power: float = 0.9,
@@ -294,7 +296,9 @@ class DenseModule(L.LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the recipe."""
         h = self.hparams
-        optimizer = create_optimizer(self.parameters(), h["optimizer"], h["lr"], h["weight_decay"], h["momentum"])
+        optimizer = create_optimizer(
+            self.parameters(), h["optimizer"], h["lr"], h["weight_decay"], h["momentum"], h["fused_optimizer"]
+        )
         total = self.trainer.estimated_stepping_batches
         if not math.isfinite(total):
             raise ConfigError("training has no end", "set `trainer.max_steps` or `trainer.max_epochs`.")

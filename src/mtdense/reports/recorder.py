@@ -28,11 +28,16 @@ from mtdense.reports.run_record import MetricValue, RunRecord, weights_checksum
 
 __all__ = ["RunRecorder"]
 
-_KINDS = {TrainerFn.FITTING: "fit", TrainerFn.VALIDATING: "validate", TrainerFn.TESTING: "test"}
+_KINDS = {
+    TrainerFn.FITTING: "fit",
+    TrainerFn.VALIDATING: "validate",
+    TrainerFn.TESTING: "test",
+    TrainerFn.PREDICTING: "predict",
+}
 
 
 class RunRecorder(Callback):
-    """Writes RUN/records/{fit,validate,test}.json, where RUN is the trainer's `default_root_dir`.
+    """Writes RUN/records/{fit,validate,test,predict}.json, where RUN is the trainer's `default_root_dir`.
 
     `test.json` is the test of `last` (or of weights that come from no checkpoint) on all tasks of the model. Another
     checkpoint or fewer tasks get a record of their own beside it: `test-best.json`, `test-last-semseg+depth.json`,
@@ -103,6 +108,10 @@ class RunRecorder(Callback):
         """Records the test."""
         self._record(trainer, pl_module)
 
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Records which weights predicted what; there are no metrics."""
+        self._record(trainer, pl_module)
+
     def _record(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or trainer.state.fn not in _KINDS:
             return
@@ -124,7 +133,7 @@ class RunRecorder(Callback):
         Args:
             trainer: Its metrics, device, data module and checkpoints are read.
             pl_module: The module that ran.
-            kind: "fit", "validate" or "test".
+            kind: "fit", "validate", "test" or "predict".
         """
         checkpoint = self._checkpoint_path(trainer, kind)
         metrics, logged = _split_metrics(trainer, pl_module, "test" if kind == "test" else "val")
@@ -169,6 +178,9 @@ class RunRecorder(Callback):
         if kind != "fit":
             path = trainer.ckpt_path or self.ckpt_path
             return Path(path) if path else None
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if last.is_file():
+            return last
         callback = trainer.checkpoint_callback
         if not isinstance(callback, ModelCheckpoint):
             return None

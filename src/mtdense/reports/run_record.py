@@ -17,7 +17,7 @@ from mtdense.reports.canonical import canonical_json, checksum, decode_float, pl
 
 __all__ = ["KINDS", "MetricValue", "RunRecord", "weights_checksum"]
 
-KINDS = ("fit", "validate", "test", "trivial")
+KINDS = ("fit", "validate", "test", "predict", "trivial")
 _MEND = "run the command that wrote it again, or leave this record out."
 
 
