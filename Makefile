@@ -12,7 +12,7 @@ VENV ?= .venv
 # Extras of setup.cfg that `make install` brings along.
 EXTRAS ?= dev,viz
 # Optimiser steps per network in the demo. The shipped value fits into 6 minutes on 2 cores.
-DEMO_STEPS ?= 700
+DEMO_STEPS ?= 520
 # Seed of the demo's networks, order of images and augmentation; scenes and label mask stay the same.
 SEED ?= 0
 # Folder that the demo writes its runs, table and pictures to.
