@@ -10,7 +10,6 @@ val.txt. The 20 last training frames of the room serve for validation, its val.t
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 
@@ -24,7 +23,7 @@ def link(source: Path, target: Path) -> None:
     if not source.is_file():
         raise SystemExit(f"no file {source}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.symlink(source.resolve(), target)
+    target.symlink_to(source.resolve())
 
 
 def main() -> None:
