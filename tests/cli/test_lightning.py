@@ -197,3 +197,8 @@ def test_other_loggers_by_yaml(mtdense_main: Main, tmp_path: Path, config: str) 
     written = {p.name for p in (tmp_path / "run").rglob("*")}
     assert "metrics.csv" in written
     assert any(("offline-run" in name) or name.startswith("events.out") for name in written)
+
+
+def test_wandb_beside_forked_workers_that_change_colours(mtdense_main: Main, tmp_path: Path) -> None:
+    options = ("--config", "base/wandb.yaml", "--data.num_workers", "1", "--data.photometric", "mild")
+    fit(mtdense_main, tmp_path / "run", *options)

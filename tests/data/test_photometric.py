@@ -44,3 +44,8 @@ def test_strengths_stay_within_bounds() -> None:
 def test_unknown_strength() -> None:
     with pytest.raises(ConfigError, match="wild"):
         Photometric("wild")
+
+
+def test_the_library_is_loaded_before_any_worker_forks() -> None:
+    assert Photometric("mild")._compose is not None
+    assert Photometric("none")._compose is None

@@ -193,7 +193,24 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
         whole = plain(merge(merged_configs([BASE_CONFIG]), config))
         path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
         arguments = [subcommand, "--config", str(path), *rest]
-        return MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None)
+        cli = MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None)
+    _say_where(cli)
+    return cli
+
+
+def _say_where(cli: MTDenseCLI) -> None:
+    """Last words of a command: where its results lie, and what comes next."""
+    own = cli.config[cli.subcommand]
+    if not cli.trainer.is_global_zero or own.trainer.fast_dev_run:
+        return
+    if cli.subcommand == "fit":
+        print(
+            f"Wrote {own.run_dir}; next: mtdense test --ckpt_path {checkpoint_folder(Path(own.run_dir)) / 'last.ckpt'}"
+        )
+    elif cli.subcommand == "predict":
+        print(f"Wrote {own.out or Path(own.run_dir) / 'predictions'}")
+    else:
+        print(f"Wrote {Path(own.run_dir) / 'records'}")
 
 
 def _quiet() -> None:

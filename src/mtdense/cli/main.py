@@ -46,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except argparse.ArgumentError as error:
         print(f"mtdense: error: {_argument_message(str(error))}", file=sys.stderr)
-        print(f"  Mend: correct the option; `mtdense {arguments[0]} --help` lists them all.", file=sys.stderr)
+        lists = (
+            f"`mtdense {arguments[0]} --help` lists them; `--model.help CLASS` and `--data.help CLASS` a class's own"
+        )
+        print(f"  Mend: correct the option; {lists}.", file=sys.stderr)
         return 2
     except Exception as error:
         own = _own_error(error)
@@ -76,7 +79,8 @@ def _argument_message(text: str) -> str:
     """What the parser says without its account of types: the innermost problem, and where."""
     skip = ("Does not validate", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value")
     lines = [line.strip() for line in text.splitlines()]
-    return ": ".join(line.removeprefix("- ").rstrip(":") for line in lines if line and not line.startswith(skip))
+    told = [line.removeprefix("- ").rstrip(":") for line in lines if line and not line.startswith(skip)]
+    return ": ".join(line.replace("Problem with given class_path", "class") for line in told)
 
 
 def _own_error(error: BaseException | None) -> MTDenseError | None:

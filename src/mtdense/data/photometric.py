@@ -62,14 +62,13 @@ class Photometric:
         if strength not in PHOTOMETRIC:
             raise ConfigError(f"unknown photometric strength {strength!r}", f"Use one of {', '.join(PHOTOMETRIC)}.")
         self.strength = strength
-        self._compose: Any = None
+        # Now, not in a worker: W&B's import hook fails in forked processes.
+        self._compose: Any = None if strength == "none" else _compose(strength)
 
     def __call__(self, image: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
         """Distorts an image (H, W, 3); the result depends on image and seed alone."""
-        if self.strength == "none":
-            return image
         if self._compose is None:
-            self._compose = _compose(self.strength)
+            return image
         # Left alone, two workers draw identical distortions and a run cannot be repeated; so each sample seeds anew.
         # `set_random_seed` would start every step with the same draws: all distortions at once, or none.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -194,7 +194,7 @@ class JointTransform:
         self.scale_choices = scale_choices
         self.crop_max_share = crop_max_share
         self.flip_probability = flip_probability
-        self.photometric = Photometric(photometric)
+        self.photometric = Photometric(photometric if train else "none")
 
     def __call__(self, raw: RawImage, rng: np.random.Generator) -> Sample:
         """Transforms one image.
