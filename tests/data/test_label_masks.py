@@ -153,3 +153,16 @@ def test_any_eligibility_is_respected(data: st.DataObject) -> None:
 def test_one_label_is_balanced_where_all_is_eligible(n: int, t: int, seed: int) -> None:
     counts = LabelMask.one_label(ids(n), [f"t{i}" for i in range(t)], seed).counts().values()
     assert max(counts) - min(counts) <= 1
+
+
+def test_select_takes_rows_by_id() -> None:
+    mask = LabelMask(("a", "b", "c"), ("s", "d"), np.array([[1, 0], [0, 1], [1, 1]], dtype=bool))
+    chosen = mask.select(["c", "a"])
+    assert (chosen.ids, chosen.tasks) == (("c", "a"), ("s", "d"))
+    assert chosen.labelled.tolist() == [[True, True], [True, False]]
+    assert mask.select(["b", "c", "a"]).checksum() == mask.checksum()
+    assert mask.select([]).labelled.shape == (0, 2)
+    with pytest.raises(DataError, match=r"lacks 1 of 2 images \('x'\)"):
+        mask.select(["a", "x"])
+    with pytest.raises(DataError, match="'a' occurs twice"):
+        mask.select(["a", "a"])

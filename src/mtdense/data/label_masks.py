@@ -161,6 +161,22 @@ class LabelMask:
         columns = [self.tasks.index(task) for task in tasks]
         return [int(i) for i in np.flatnonzero(self.labelled[:, columns].any(axis=1))]
 
+    def select(self, ids: Sequence[str]) -> LabelMask:
+        """The mask of these images alone, rows in their order.
+
+        Raises:
+            DataError: The mask does not know an image, or it is asked for twice.
+        """
+        row_of = {name: row for row, name in enumerate(self.ids)}
+        unknown = [name for name in ids if name not in row_of]
+        if unknown:
+            raise DataError(
+                f"the label mask lacks {len(unknown)} of {len(ids)} images ({', '.join(map(repr, unknown[:3]))})",
+                "Use a mask over all of the data set's published training images.",
+            )
+        rows = np.array([row_of[name] for name in ids], dtype=np.int64)
+        return LabelMask(tuple(ids), self.tasks, self.labelled[rows])
+
     def counts(self) -> dict[str, int]:
         """Labelled images per task."""
         return {task: int(n) for task, n in zip(self.tasks, self.labelled.sum(axis=0), strict=True)}
