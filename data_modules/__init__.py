@@ -8,15 +8,17 @@ import mtdense  # noqa: F401 - first: the suite makes a torchvision that does no
 
 from data_modules.base import DenseDataModule
 from data_modules.folder import FolderDataModule
+from data_modules.held_out import HeldOutDataModule
 from data_modules.images import ImagesDataModule
 from data_modules.procedural import ProceduralDataModule
-from data_modules.samplers import EpochSampler, EvalSampler
+from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
 
 __all__ = [
     "DenseDataModule",
-    "EpochSampler",
     "EvalSampler",
     "FolderDataModule",
+    "HeldOutDataModule",
     "ImagesDataModule",
+    "PartialLabelBatchSampler",
     "ProceduralDataModule",
 ]

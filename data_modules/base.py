@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
-from data_modules.samplers import EpochSampler, EvalSampler
+from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.suggest import did_you_mean
 from mtdense.data import (
@@ -24,8 +27,12 @@ from mtdense.data import (
     collate,
     draw_label_mask,
     full_label_mask,
+    label_table,
+    read_label_mask,
+    require_labels,
 )
 from mtdense.tasks import build_tasks
+from mtdense.training.loading import ResumableLoader
 
 __all__ = ["DenseDataModule", "worker_init"]
 
@@ -50,11 +57,15 @@ class DenseDataModule(LightningDataModule, ABC):
         eval_batch_size: Images per step in evaluation; null: as in training.
         num_workers: Worker processes per loader; samples do not depend on it.
         seed: Seeds the order of images and their augmentation.
-        label_setting: "full" (all labels), "one-label" (one per image, balanced) or "random-label" (1 to m - 1 of m).
-        label_seed: Seeds the label mask.
+        label_setting: "full" (all labels), "one-label" (one per image, balanced), "random-label" (1 to m - 1 of m) or
+            "file".
+        label_seed: Seeds the label mask, if it is drawn.
+        label_file: The label mask of "file": ours or one of the published forms, see `read_label_mask`.
         mask_tasks: Tasks over which the label mask is drawn; null: `tasks`. A single-task network that is compared with
             a network of several tasks names all of them here, and so trains on the very labels that the other sees.
         only_labelled: Train only on images that carry a label of `tasks`.
+        min_labelled: Labelled images of every task in each batch (of all devices together); images are repeated where
+            labels are too few. 0: a plain shuffle.
         size: Height and width of the images that the network sees.
         resize: "fit" scales each image, aspect kept, to the largest size within `size`; null leaves it as it is.
         scale_range: Augmentation: smallest and largest random zoom, drawn uniformly.
@@ -70,6 +81,8 @@ class DenseDataModule(LightningDataModule, ABC):
 
     name: str
     """Id of the data set in records and tables."""
+    mask_columns: ClassVar[tuple[str, ...]] = ()
+    """Tasks in the order of the columns of published label masks that do not name them; empty: there are none."""
 
     def __init__(
         self,
@@ -78,10 +91,12 @@ class DenseDataModule(LightningDataModule, ABC):
         eval_batch_size: int | None = None,
         num_workers: int = 0,
         seed: int = 0,
-        label_setting: Literal["full", "one-label", "random-label"] = "full",
+        label_setting: Literal["full", "one-label", "random-label", "file"] = "full",
         label_seed: int = 0,
+        label_file: str | None = None,
         mask_tasks: list[str] | None = None,
         only_labelled: bool = False,
+        min_labelled: int = 0,
         size: tuple[int, int] = (96, 128),
         resize: Literal["fit"] | None = "fit",
         scale_range: tuple[float, float] | None = None,
@@ -102,7 +117,9 @@ class DenseDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.label_setting = label_setting
         self.label_seed = label_seed
+        self.label_file = label_file
         self.only_labelled = only_labelled
+        self.min_labelled = min_labelled
         self._transform_options: dict[str, Any] = {
             "resize": resize,
             "scale_range": scale_range,
@@ -117,6 +134,7 @@ class DenseDataModule(LightningDataModule, ABC):
         JointTransform(self._tasks, self.size, train=True, **self._transform_options)  # checks the options
         self._datasets: dict[str, DenseDataset] = {}
         self._mask: LabelMask | None = None
+        self._sampler: PartialLabelBatchSampler | None = None
         self._restored: dict[str, Any] = {}
 
     # ---- for subclasses ---------------------------------------------------------------------------------------------
@@ -128,6 +146,18 @@ class DenseDataModule(LightningDataModule, ABC):
     def make_dataset(self, split: str) -> DenseDataset:
         """The images of a split: "train", "val" or "test". They must not overlap."""
 
+    def published_train(self) -> DenseDataset:
+        """The training images as published, in that order, with those that are held out for validation.
+
+        Label masks are made over these: rows of published masks mean them, and what is held out changes no label.
+        """
+        return self.dataset("train")
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation split; without one nothing is validated while training."""
+        return True
+
     # ---- what others ask --------------------------------------------------------------------------------------------
     @property
     def task_specs(self) -> dict[str, dict[str, Any]]:
@@ -138,9 +168,31 @@ class DenseDataModule(LightningDataModule, ABC):
     def label_mask(self) -> LabelMask:
         """Label mask of the training images, over `mask_tasks`."""
         if self._mask is None:
-            train = self.dataset("train")
-            self._mask = draw_label_mask(train, self.mask_tasks, self.label_setting, self.label_seed)
+            self._mask = self.published_mask().select(self.dataset("train").ids)
+            require_labels(self._mask, f"label setting {self.label_setting!r}, without the images held out")
         return self._mask
+
+    def published_mask(self) -> LabelMask:
+        """Label mask of `published_train`, over `mask_tasks`: drawn, or read from `label_file`.
+
+        Raises:
+            DataError: A task gets no label, the file does not fit, or it admits labels that do not exist.
+        """
+        train = self.published_train()
+        if self.label_file is None:
+            return draw_label_mask(train, self.mask_tasks, self.label_setting, self.label_seed)
+        path = Path(self.label_file).expanduser()
+        columns = self.mask_columns or None
+        mask = read_label_mask(path, train.ids, self.mask_tasks, columns=columns, dataset=self.name)
+        absent = np.argwhere(mask.labelled & ~label_table(train, self.mask_tasks))
+        if len(absent):
+            image, task = absent[0]
+            raise DataError(
+                f"{path} admits {len(absent)} labels that the data do not have, for example "
+                f"{self.mask_tasks[task]} of image {train.ids[image]!r}",
+                "Restore the label files, or use the mask of these data.",
+            )
+        return mask
 
     @property
     def description(self) -> dict[str, Any]:
@@ -155,11 +207,13 @@ class DenseDataModule(LightningDataModule, ABC):
             "mask_tasks": list(self.mask_tasks),
             "size": list(self.size),
             "label_setting": self.label_setting,
-            "label_seed": self.label_seed,
+            "label_seed": self.label_seed if self.label_setting in LABEL_SETTINGS else None,
+            "min_labelled": self.min_labelled,
             "seed": self.seed,
             "derived": sorted(self._derived().intersection(self.mask_tasks)),
             "mask_checksum": None,
             "label_counts": None,
+            "top_ups": None,
         }
         facts.update({f"{split}_size": None for split in SPLITS})
         facts.update(self._restored)
@@ -176,24 +230,50 @@ class DenseDataModule(LightningDataModule, ABC):
         """Opens the data sets of a stage; for fitting the label mask is drawn, too."""
         stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
         for split in stages[stage]:
-            self.dataset(split)
+            if split != "val" or self.has_validation:
+                self.dataset(split)
         if stage == "fit":
             _ = self.label_mask
 
-    def train_dataloader(self) -> DataLoader[Sample]:
+    def train_dataloader(self) -> ResumableLoader:
         """Shuffled, augmented, with the labels that the mask admits."""
         mask = self.label_mask
         data = PartialLabelDataset(self.dataset("train"), self._tasks, mask, self._transform(train=True), self.seed)
-        indices: Sequence[int] = range(len(data))
-        if self.only_labelled:
-            indices = mask.images_with(self.tasks)
+        indices = mask.images_with(self.tasks) if self.only_labelled else range(len(data))
+        columns = [mask.tasks.index(task) for task in self.tasks]
         rank, world_size = self._rank()
-        sampler = EpochSampler(indices, self.batch_size, self.seed, rank=rank, world_size=world_size)
-        return DataLoader(data, batch_sampler=sampler, **self._loader_options())
+        self._sampler = PartialLabelBatchSampler(
+            indices,
+            self.batch_size,
+            self.seed,
+            labelled=mask.labelled[list(indices)][:, columns],
+            tasks=self.tasks,
+            min_labelled=self.min_labelled,
+            rank=rank,
+            world_size=world_size,
+        )
+        if self._sampler.extra_images > len(indices):
+            rank_zero_warn(
+                f"min_labelled {self.min_labelled} shows {self._sampler.extra_images} images again in each epoch of "
+                f"{len(indices)}, for labels are few: lower it, or raise batch_size."
+            )
+        trainer = self.trainer
+        length = None if trainer is None else lambda: trainer.num_training_batches
+        return ResumableLoader(data, self._sampler, batches_per_epoch=length, **self._loader_options())
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """All images of the validation split, once, with all labels."""
-        return self._eval_loader("val")
+    def val_dataloader(self) -> DataLoader[Sample] | list[DataLoader[Sample]]:
+        """All images of the validation split, once, with all labels; no loader where there is no such split.
+
+        Raises:
+            ConfigError: `mtdense validate` without a validation split.
+        """
+        if self.has_validation:
+            return self._eval_loader("val")
+        if self.trainer is not None and self.trainer.state.fn == "validate":
+            raise ConfigError(
+                f"the {self.name} data hold no validation images", "Set `data.val_fraction` above 0, or use `test`."
+            )
+        return []
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """All images of the test split, once, with all labels."""
@@ -206,7 +286,7 @@ class DenseDataModule(LightningDataModule, ABC):
     def state_dict(self) -> dict[str, Any]:
         """Facts about the training data, stored in checkpoints."""
         known = self.description
-        return {key: known[key] for key in ("mask_checksum", "label_counts", "train_size", "val_size")}
+        return {key: known[key] for key in ("mask_checksum", "label_counts", "top_ups", "train_size", "val_size")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what the checkpoint says of its training data.
@@ -218,7 +298,7 @@ class DenseDataModule(LightningDataModule, ABC):
         if self._mask is not None and wanted is not None and wanted != self._mask.checksum():
             raise DataError(
                 f"the checkpoint was trained with another label mask ({wanted[:12]}, not {self._mask.checksum()[:12]})",
-                "Resume with the data, label_setting, label_seed and mask_tasks of that run.",
+                "Resume with the data, label_setting, label_seed (or label_file) and mask_tasks of that run.",
             )
         self._restored = dict(state_dict)
 
@@ -246,10 +326,17 @@ class DenseDataModule(LightningDataModule, ABC):
                 raise ConfigError(
                     f"`task_options` for {task!r}, which is not carried", f"Leave it out, or name {task} in `tasks`."
                 )
-        if self.label_setting not in LABEL_SETTINGS:
+        if self.label_setting not in (*LABEL_SETTINGS, "file"):
             raise ConfigError(
-                f"unknown label_setting {self.label_setting!r}", f"Use one of {', '.join(LABEL_SETTINGS)}."
+                f"unknown label_setting {self.label_setting!r}", f"Use one of {', '.join(LABEL_SETTINGS)}, file."
             )
+        if (self.label_file is not None) != (self.label_setting == "file"):
+            raise ConfigError(
+                f"label_setting {self.label_setting!r} with label_file {self.label_file!r}",
+                "Give `label_setting: file` and `label_file: PATH` together, or neither.",
+            )
+        if self.min_labelled < 0:
+            raise ConfigError(f"min_labelled is {self.min_labelled}", "Give 0 or more.")
         for option in ("batch_size", "eval_batch_size"):
             if getattr(self, option) < 1:
                 raise ConfigError(f"{option} is {getattr(self, option)}", "Give a number of 1 or more.")
@@ -269,6 +356,8 @@ class DenseDataModule(LightningDataModule, ABC):
         if self._mask is not None:
             facts["mask_checksum"] = self._mask.checksum()
             facts["label_counts"] = self._mask.counts()
+        if self._sampler is not None:
+            facts["top_ups"] = {"images": self._sampler.extra_images, **self._sampler.top_ups}
         return facts
 
     def _transform(self, *, train: bool) -> JointTransform:
@@ -291,6 +380,8 @@ class DenseDataModule(LightningDataModule, ABC):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "worker_init_fn": worker_init,
+            # Of its own: torch's global generator, kept in checkpoints, must not depend on how often loaders begin.
+            "generator": torch.Generator(),
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
         }

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import CONF
 
@@ -42,3 +43,29 @@ def test_two_processes(tmp_path: Path) -> None:
     one = metrics(tmp_path / "one")
     assert set(one) == {"semseg/mIoU", "depth/RMSE", "depth/absErr", "normals/mErr"}
     assert metrics(tmp_path / "two") == one
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    options = (
+        "fit",
+        *MULTI,
+        *SMALL,
+        *TWO,
+        "--model.schedule",
+        "constant",
+        "--data.min_labelled",
+        "1",
+        "--save_every",
+        "5",
+    )
+    steps = ("--trainer.val_check_interval", "20", "--trainer.max_steps")
+    mtdense(*options, *steps, "9", "--run_dir", str(tmp_path / "whole"))
+    mtdense(*options, *steps, "5", "--run_dir", str(tmp_path / "run"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    loader = torch.load(last, weights_only=True)["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+    assert (loader["epoch"], loader["batches"]) == (1, 2)
+    mtdense(*options, *steps, "9", "--run_dir", str(tmp_path / "run"), "--ckpt_path", str(last))
+    records = [json.loads((tmp_path / name / "records" / "fit.json").read_text()) for name in ("whole", "run")]
+    assert records[0]["steps"] == records[1]["steps"] == 9
+    assert records[0]["weights_sha256"] == records[1]["weights_sha256"]

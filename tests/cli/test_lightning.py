@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from PIL import Image
 
 import mtdense
+from data_modules import ProceduralDataModule
 from mtdense.models import MTLBaseline
 from tests.conftest import CONF
 
@@ -202,3 +204,45 @@ def test_other_loggers_by_yaml(mtdense_main: Main, tmp_path: Path, config: str) 
 def test_wandb_beside_forked_workers_that_change_colours(mtdense_main: Main, tmp_path: Path) -> None:
     options = ("--config", "base/wandb.yaml", "--data.num_workers", "1", "--data.photometric", "mild")
     fit(mtdense_main, tmp_path / "run", *options)
+
+
+def test_ctrl_c_saves_after_the_step_and_the_run_goes_on(
+    mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (*MULTI, *SMALL, "--trainer.max_steps", "6", "--trainer.val_check_interval", "6")
+    code, err = mtdense_main("fit", *options, "--run_dir", tmp_path / "whole")
+    assert code == 0, err
+    original = MTLBaseline.training_step
+
+    def interrupted(module: MTLBaseline, *arguments: object) -> torch.Tensor:
+        if module.global_step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return original(module, *arguments)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(MTLBaseline, "training_step", interrupted)
+        code, err = mtdense_main("fit", *options, "--run_dir", tmp_path / "run")
+    assert code == 1
+    assert signal.getsignal(signal.SIGINT) is before
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    assert not (tmp_path / "run" / "records" / "fit.json").exists()
+    code, err = mtdense_main("fit", *options, "--run_dir", tmp_path / "run", "--ckpt_path", last)
+    assert code == 0, err
+    assert values(tmp_path / "run", "fit") == values(tmp_path / "whole", "fit")
+    same = (record(tmp_path / name, "fit")["weights_sha256"] for name in ("run", "whole"))
+    assert len(set(same)) == 1
+
+
+def test_without_validation_images_only_last_is_kept(
+    mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProceduralDataModule, "has_validation", False)
+    code, err = mtdense_main("fit", *MULTI, *SMALL, "--run_dir", tmp_path)
+    assert code == 0, err
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert record(tmp_path, "fit")["data"]["val_size"] is None
+    code, err = mtdense_main("validate", "--ckpt_path", tmp_path / "checkpoints" / "last.ckpt")
+    assert code == 1
+    assert "no validation images" in err

@@ -11,6 +11,7 @@ import torch
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data import (
+    DatasetSubset,
     DenseDataset,
     JointTransform,
     LabelMask,
@@ -21,6 +22,7 @@ from mtdense.data import (
     draw_label_mask,
     full_label_mask,
 )
+from mtdense.data.procedural_dataset import ProceduralDataset
 from mtdense.tasks import build_tasks
 
 SPECS: dict[str, dict[str, Any]] = {"semseg": {"num_classes": 4}, "depth": {}}
@@ -140,3 +142,20 @@ def test_collate_refuses_sizes_that_differ() -> None:
     )
     with pytest.raises(ConfigError, match="8x8, toy-0: 9x9"):
         collate([small, large])
+
+
+def test_a_subset_shows_some_images_in_the_order_wanted() -> None:
+    whole = ProceduralDataset((16, 24), "train", 5)
+    ids = [whole.ids[3], whole.ids[1]]
+    part = DatasetSubset(whole, ids)
+    assert list(part.ids) == ids
+    assert (part.version, part.derived, part.task_specs()) == (whole.version, whole.derived, whole.task_specs())
+    one, other = part.load(0, ["depth"]), whole.load(3, ["depth"])
+    assert one.id == other.id
+    np.testing.assert_array_equal(one.labels["depth"], other.labels["depth"])
+    assert part.available(1) == whole.available(1)
+    assert [part.eligible(i, "human_parts") for i in (0, 1)] == [whole.eligible(i, "human_parts") for i in (3, 1)]
+    with pytest.raises(DataError, match="no image 'val-000000'"):
+        DatasetSubset(whole, ["val-000000"])
+    with pytest.raises(DataError, match="asked for twice"):
+        DatasetSubset(whole, [ids[0], ids[0]])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtdense.core.errors import ConfigError, DataError
-from mtdense.data.splits import SplitRule
+from mtdense.data.splits import SplitRule, hold_out
 
 STEMS = [f"a/{i:03d}" for i in range(70)] + [f"b/{i:03d}" for i in range(30)]
 
@@ -85,3 +87,42 @@ def test_an_empty_part_of_a_lot(tmp_path: Path) -> None:
 def test_options_that_make_no_sense(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         SplitRule(**options)  # type: ignore[arg-type]
+
+
+IDS = [f"train-{i}" for i in range(40)]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(2, 60), st.floats(0.0, 0.9), st.integers(0, 5))
+def test_hold_out_parts_the_images(number: int, fraction: float, seed: int) -> None:
+    ids = [f"a{i}" for i in range(number)]
+    wanted = 0 if fraction == 0 else max(1, round(fraction * number))
+    if wanted >= number:
+        with pytest.raises(ConfigError, match="leaves none to train on"):
+            hold_out(ids, fraction, seed)
+        return
+    kept, held = hold_out(ids, fraction, seed)
+    assert len(held) == wanted
+    assert sorted(kept + held) == sorted(ids)
+    assert [i for i in ids if i in kept] == kept and [i for i in ids if i in held] == held
+
+
+def test_hold_out_depends_on_the_ids_and_the_seed_alone() -> None:
+    held = hold_out(IDS, 0.2, 0)[1]
+    assert len(held) == 8
+    assert set(hold_out(IDS[::-1], 0.2, 0)[1]) == set(held)
+    assert hold_out(IDS, 0.2, 1)[1] != held
+    # One image more moves one image at most.
+    assert len(set(held) - set(hold_out([*IDS, "train-40"], 0.2, 0)[1])) <= 1
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])
+def test_a_share_must_be_one(fraction: float) -> None:
+    with pytest.raises(ConfigError, match="val_fraction is"):
+        hold_out(IDS, fraction, 0)
+
+
+def test_one_image_cannot_be_parted() -> None:
+    assert hold_out(["a"], 0.0, 0) == (["a"], [])
+    with pytest.raises(ConfigError, match="1 images leaves none"):
+        hold_out(["a"], 0.1, 0)

@@ -1,14 +1,19 @@
-"""When `last.ckpt` is written, and when it is not."""
+"""When `last.ckpt` is written, and when it is not; and the random generators that go with it."""
 
 from __future__ import annotations
 
+import random
+import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from mtdense.core.errors import ConfigError
-from mtdense.training.callbacks import SaveLast
+from mtdense.training.callbacks import RandomState, SaveLast
 
 
 class Trainer(SimpleNamespace):
@@ -18,31 +23,99 @@ class Trainer(SimpleNamespace):
         self.saved.append((self.global_step, path.name, weights_only))
 
 
-def make(step: int, **more: object) -> Trainer:
-    return Trainer(global_step=step, saved=[], world_size=1, fast_dev_run=False, **more)
+def make(step: int, *, validates: bool = False, accumulates: bool = False, **more: Any) -> Trainer:
+    epoch_loop = SimpleNamespace(_should_check_val_fx=lambda fetcher: validates)
+    loop = SimpleNamespace(_data_fetcher=object(), epoch_loop=epoch_loop, _should_accumulate=lambda: accumulates)
+    given = {"world_size": 1, "global_rank": 0, "fast_dev_run": False, "sanity_checking": False, **more}
+    return Trainer(global_step=step, saved=[], fit_loop=loop, state=SimpleNamespace(fn="fit"), **given)
+
+
+def batch_end(callback: SaveLast, trainer: Trainer) -> None:
+    callback.on_train_batch_end(trainer, None, None, None, 0)
 
 
 def test_on_schedule_at_the_end_and_once_a_step(tmp_path: Path) -> None:
     callback, trainer = SaveLast(tmp_path, every=2), make(0)
     for step in (1, 2, 2, 3, 4, 5):
         trainer.global_step = step
-        callback.on_train_batch_end(trainer, None, None, None, 0)
+        batch_end(callback, trainer)
     callback.on_train_end(trainer, None)
     assert trainer.saved == [(2, "last.ckpt", False), (4, "last.ckpt", False), (5, "last.ckpt", False)]
 
 
-def test_interrupted_is_saved_failed_is_not(tmp_path: Path) -> None:
-    callback, trainer = SaveLast(tmp_path), make(7)
+def test_where_a_validation_follows_it_is_saved_after_that(tmp_path: Path) -> None:
+    callback, trainer = SaveLast(tmp_path, every=2), make(2, validates=True)
+    batch_end(callback, trainer)
+    assert trainer.saved == []
+    callback.on_validation_end(trainer, None)
+    assert trainer.saved == [(2, "last.ckpt", False)]
+    trainer.sanity_checking = True
+    callback.on_validation_end(trainer, None)
+    trainer.sanity_checking, trainer.state.fn = False, "validate"
+    callback.on_validation_end(trainer, None)
+    assert len(trainer.saved) == 1
+
+
+def test_nothing_is_saved_while_gradients_wait(tmp_path: Path) -> None:
+    callback, trainer = SaveLast(tmp_path, every=1), make(1, accumulates=True)
+    batch_end(callback, trainer)
+    callback.on_validation_end(trainer, None)
+    assert trainer.saved == []
+
+
+def test_an_interrupt_is_heard_at_the_end_of_the_step(tmp_path: Path) -> None:
+    callback, trainer = SaveLast(tmp_path, every=100), make(7)
+    before = signal.getsignal(signal.SIGINT)
+    callback.on_train_start(trainer, None)
+    signal.raise_signal(signal.SIGINT)
+    assert trainer.saved == []
+    with pytest.raises(KeyboardInterrupt):
+        batch_end(callback, trainer)
+    assert trainer.saved == [(7, "last.ckpt", False)]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    callback.on_exception(trainer, None, KeyboardInterrupt())
+    assert len(trainer.saved) == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ranks_keep_their_interrupt_and_errors_save_nothing(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    callback, trainer = SaveLast(tmp_path), make(7, world_size=2)
+    callback.on_train_start(trainer, None)
+    assert signal.getsignal(signal.SIGINT) is before
     callback.on_exception(trainer, None, ValueError("nan"))
     assert trainer.saved == []
-    callback.on_exception(trainer, None, KeyboardInterrupt())
-    assert trainer.saved == [(7, "last.ckpt", False)]
-    ranks = make(7)
-    ranks.world_size = 2
-    SaveLast(tmp_path).on_exception(ranks, None, KeyboardInterrupt())
-    assert ranks.saved == []
 
 
 def test_every_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="every 0 steps"):
         SaveLast(tmp_path, every=0)
+
+
+def draws() -> tuple[float, ...]:
+    legacy = (np.random.rand(), np.random.randn())  # noqa: NPY002 - the global generator is what is kept
+    return float(torch.rand(())), random.random(), random.gauss(0, 1), *map(float, legacy)
+
+
+def test_random_state_comes_back(tmp_path: Path) -> None:
+    random.gauss(0, 1)  # leaves a second value waiting
+    checkpoint: dict[str, Any] = {}
+    RandomState().on_save_checkpoint(make(1), None, checkpoint)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    expected = draws()
+    restored = RandomState()
+    restored.on_load_checkpoint(make(1), None, torch.load(tmp_path / "last.ckpt", weights_only=True))
+    assert draws() != expected
+    restored.on_train_start(make(1), None)
+    assert draws() == expected
+    restored.on_train_start(make(1), None)
+    assert draws() != expected
+
+
+def test_another_number_of_processes_is_told() -> None:
+    restored, checkpoint = RandomState(), {}
+    restored.on_save_checkpoint(make(1), None, checkpoint)
+    restored.on_load_checkpoint(make(1), None, checkpoint)
+    with pytest.warns(UserWarning, match="written by 1 processes and goes on in 2"):
+        restored.on_train_start(make(1, world_size=2), None)

@@ -24,7 +24,13 @@ from mtdense.backbones import weights_follow
 from mtdense.cli.checkpoint_args import checkpoint_config, images_config
 from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option, take_values
 from mtdense.cli.main import LIGHTNING
-from mtdense.cli.run_folder import checkpoint_folder, default_run_folder, fresh_log_folder, prepare_fit_folder
+from mtdense.cli.run_folder import (
+    check_fit_folder,
+    checkpoint_folder,
+    clear_fit_folder,
+    default_run_folder,
+    fresh_log_folder,
+)
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
 from mtdense.models import DenseModule
@@ -32,7 +38,8 @@ from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint, resolve_c
 from mtdense.reports.canonical import plain
 from mtdense.reports.prediction_writer import PredictionWriter
 from mtdense.reports.recorder import RunRecorder
-from mtdense.training.callbacks import SaveLast
+from mtdense.training.callbacks import RandomState, SaveLast
+from mtdense.training.checkpoint_io import AtomicCheckpointIO
 
 __all__ = ["MTDenseCLI", "run_lightning"]
 
@@ -54,11 +61,10 @@ class _SaveConfig(SaveConfigCallback):
         """Writes `config.yaml` beside the checkpoints (for fit), or beside the stage's logs."""
         folder = Path(trainer.default_root_dir if stage == "fit" else self.config["log_dir"])
         folder.mkdir(parents=True, exist_ok=True)
-        text = self.text
-        (folder / self.config_filename).write_text(text, encoding="utf-8")
+        (folder / self.config_filename).write_text(self.text, encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(yaml.safe_load(text), allow_val_change=True)
+                logger.experiment.config.update(yaml.safe_load(self.text), allow_val_change=True)
 
 
 class MTDenseCLI(LightningCLI):
@@ -118,7 +124,7 @@ class MTDenseCLI(LightningCLI):
             or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
         )
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            prepare_fit_folder(run, ckpt_path, config.overwrite)
+            check_fit_folder(run, ckpt_path, config.overwrite)
         self.portable = self._portable_config()
         self.save_config_kwargs = {"text": yaml.safe_dump(self.portable, sort_keys=False)}
         config.run_dir = str(run)
@@ -131,6 +137,25 @@ class MTDenseCLI(LightningCLI):
                     entry.init_args[key] = places[value]
             if entry.class_path.split(".")[-1] == ModelCheckpoint.__name__ and entry.init_args.get("dirpath") is None:
                 entry.init_args["dirpath"] = str(checkpoint_folder(run))
+
+    def before_fit(self) -> None:
+        """Opens the data before a file is written or removed: what is wrong with them costs nothing."""
+        self.datamodule.setup("fit")
+        own = self.config[self.subcommand]
+        if own.overwrite and not own.trainer.fast_dev_run:
+            clear_fit_folder(Path(own.run_dir), own.get("ckpt_path"))
+
+    def before_validate(self) -> None:
+        """As before training."""
+        self.datamodule.setup("validate")
+
+    def before_test(self) -> None:
+        """As before training."""
+        self.datamodule.setup("test")
+
+    def before_predict(self) -> None:
+        """As before training."""
+        self.datamodule.setup("predict")
 
     def _portable_config(self) -> dict[str, Any]:
         """The configuration as plain values, without what is of this run's place or comes from data or checkpoint."""
@@ -153,9 +178,16 @@ class MTDenseCLI(LightningCLI):
         self.model.run_info = {"seed": seed, "config": self.portable}
         extra: list[Callback] = [RunRecorder(self.portable, seed, variant=own.variant, ckpt_path=own.get("ckpt_path"))]
         if self.subcommand == "fit":
-            extra.insert(0, SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every))
+            extra += [RandomState(), SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every)]
         if self.subcommand == "predict":
             extra.append(PredictionWriter(own.out or str(Path(own.run_dir) / "predictions")))
+        if self.subcommand == "fit" and not self.datamodule.has_validation:
+            given = config.get("callbacks") or []
+            config["callbacks"] = [
+                c for c in (given if isinstance(given, list) else [given]) if not _needs_validation(c)
+            ]
+        plugins = config.get("plugins") or []
+        config["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super()._instantiate_trainer(config, [*callbacks, *extra])
 
 
@@ -219,6 +251,8 @@ def _quiet() -> None:
     # Ours render, decode and augment little per image, and the demo has two cores.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=r".*smaller than the logging interval.*")
+    # Said of data without validation images, whose configuration said so.
+    warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")
     tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     if not any(isinstance(f, _NoTips) for f in tips.filters):
         tips.addFilter(_NoTips())
@@ -233,6 +267,11 @@ def _seed(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"seed_everything is {value}", "give a whole number, so that the run can be repeated.")
     return value
+
+
+def _needs_validation(callback: Callback) -> bool:
+    """Whether it keeps the best checkpoint by a validation metric: without validation it would only complain."""
+    return isinstance(callback, ModelCheckpoint) and (callback.monitor or "").startswith("val/")
 
 
 def _entries(value: Any) -> list[Namespace]:

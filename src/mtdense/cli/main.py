@@ -20,7 +20,7 @@ LIGHTNING = {
     "predict": "write a checkpoint's predictions as pictures and arrays",
 }
 # One file each in this folder.
-_COMMANDS = ("demo", "table", "trivial", "doctor")
+_COMMANDS = ("demo", "data", "table", "trivial", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             run_lightning(arguments)
             return 0
-        parsed = _parser().parse_args(arguments)
+        parser = _parser()
+        parsed, options = parser.parse_known_args(arguments)
+        if options and not getattr(parsed, "takes_options", False):
+            parser.error(f"unrecognized arguments: {' '.join(options)}")
+        parsed.options = options
         return int(parsed.func(parsed))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1

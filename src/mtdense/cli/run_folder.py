@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import experiments_root
 
-__all__ = ["checkpoint_folder", "default_run_folder", "fresh_log_folder", "prepare_fit_folder"]
+__all__ = ["check_fit_folder", "checkpoint_folder", "clear_fit_folder", "default_run_folder", "fresh_log_folder"]
 
 
 def default_run_folder(subcommand: str, config: Path | None, ckpt_path: str | None, seed: int) -> Path:
@@ -38,19 +38,18 @@ def checkpoint_folder(run: Path) -> Path:
     return run / "checkpoints"
 
 
-def prepare_fit_folder(run: Path, ckpt_path: str | None, overwrite: bool) -> None:
-    """Makes sure that training into `run` loses nothing. Only the first process looks and clears.
+def check_fit_folder(run: Path, ckpt_path: str | None, overwrite: bool) -> None:
+    """Makes sure that training into `run` loses nothing. Only the first process looks.
 
     Args:
         run: Folder of the run.
         ckpt_path: Checkpoint that is continued; its own run may go on in its folder.
-        overwrite: Clear what is there.
+        overwrite: What is there may go.
 
     Raises:
         ConfigError: The folder holds a finished or an unfinished run, and neither is it continued nor `overwrite` set.
     """
-    own = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run.resolve())
-    if own or getattr(rank_zero_only, "rank", 0) != 0:
+    if _goes_on(run, ckpt_path) or getattr(rank_zero_only, "rank", 0) != 0:
         return
     finished = (run / "records" / "fit.json").exists()
     last = checkpoint_folder(run) / "last.ckpt"
@@ -59,9 +58,18 @@ def prepare_fit_folder(run: Path, ckpt_path: str | None, overwrite: bool) -> Non
             f"{run} already holds {'a finished' if finished else 'an unfinished'} run",
             f"choose another `--run_dir`, continue it with `--ckpt_path {last}`, or say `--overwrite true`.",
         )
-    if overwrite:
-        for name in ("checkpoints", "records", "logs", "predictions"):
-            shutil.rmtree(run / name, ignore_errors=True)
+
+
+def clear_fit_folder(run: Path, ckpt_path: str | None) -> None:
+    """Removes an earlier run from its folder, unless it goes on. Only the first process does."""
+    if _goes_on(run, ckpt_path) or getattr(rank_zero_only, "rank", 0) != 0:
+        return
+    for name in ("checkpoints", "records", "logs", "predictions"):
+        shutil.rmtree(run / name, ignore_errors=True)
+
+
+def _goes_on(run: Path, ckpt_path: str | None) -> bool:
+    return ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run.resolve())
 
 
 def fresh_log_folder(run: Path, subcommand: str) -> Path:

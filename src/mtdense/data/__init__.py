@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mtdense.data.dataset import (
+    DatasetSubset,
     DenseDataset,
     PartialLabelDataset,
     collate,
@@ -10,10 +11,12 @@ from mtdense.data.dataset import (
     full_label_mask,
     has_content,
     label_table,
+    require_labels,
 )
 from mtdense.data.folder import FolderDataset, FolderIndex
 from mtdense.data.label_coding import LabelCoding
 from mtdense.data.label_masks import LABEL_SETTINGS, LabelMask
+from mtdense.data.mask_files import describe_label_mask, read_label_mask, write_label_mask
 from mtdense.data.photometric import Photometric
 from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey, SampleMeta
 from mtdense.data.splits import SPLITS, SplitRule
@@ -24,6 +27,7 @@ __all__ = [
     "SPLITS",
     "Batch",
     "BatchMeta",
+    "DatasetSubset",
     "DenseDataset",
     "FolderDataset",
     "FolderIndex",
@@ -39,8 +43,12 @@ __all__ = [
     "SplitRule",
     "choose_crop",
     "collate",
+    "describe_label_mask",
     "draw_label_mask",
     "full_label_mask",
     "has_content",
     "label_table",
+    "read_label_mask",
+    "require_labels",
+    "write_label_mask",
 ]

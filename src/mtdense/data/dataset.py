@@ -18,6 +18,7 @@ from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey
 from mtdense.tasks.base import ArrayAny, Task
 
 __all__ = [
+    "DatasetSubset",
     "DenseDataset",
     "PartialLabelDataset",
     "collate",
@@ -25,6 +26,7 @@ __all__ = [
     "full_label_mask",
     "has_content",
     "label_table",
+    "require_labels",
 ]
 
 
@@ -63,6 +65,48 @@ class DenseDataset(ABC):
         """
 
 
+class DatasetSubset(DenseDataset):
+    """Some images of a data set.
+
+    Args:
+        dataset: The data set.
+        ids: Its images to keep, in the order wanted.
+
+    Raises:
+        DataError: An id is unknown or named twice.
+    """
+
+    def __init__(self, dataset: DenseDataset, ids: Sequence[str]) -> None:
+        place = {image_id: index for index, image_id in enumerate(dataset.ids)}
+        for image_id in ids:
+            if image_id not in place:
+                raise DataError(f"the data have no image {image_id!r}", "Choose among the ids of the data set.")
+        if len(set(ids)) != len(ids):
+            twice = next(image_id for image_id in ids if list(ids).count(image_id) > 1)
+            raise DataError(f"the image {twice!r} was asked for twice", "Name each image once.")
+        self.dataset = dataset
+        self.ids = list(ids)
+        self.version = dataset.version
+        self.derived = dataset.derived
+        self._places = [place[image_id] for image_id in ids]
+
+    def task_specs(self) -> dict[str, dict[str, Any]]:
+        """Those of the whole."""
+        return self.dataset.task_specs()
+
+    def available(self, index: int) -> frozenset[str]:
+        """As the whole says."""
+        return self.dataset.available(self._places[index])
+
+    def eligible(self, index: int, task: str) -> bool:
+        """As the whole says."""
+        return self.dataset.eligible(self._places[index], task)
+
+    def load(self, index: int, tasks: Collection[str]) -> RawImage:
+        """Reads an image of the whole."""
+        return self.dataset.load(self._places[index], tasks)
+
+
 def has_content(task: Task, label: ArrayAny) -> bool:
     """Whether a stored label has a valid pixel once it is finished; see `Task.content_dependent`."""
     return bool(task.valid(task.to_target(task.finish_label(label))[None]).any())
@@ -93,14 +137,18 @@ def draw_label_mask(dataset: DenseDataset, tasks: Sequence[str], setting: str, s
     """
     table = label_table(dataset, tasks, eligible=setting != "full")
     mask = LabelMask.draw(setting, dataset.ids, tasks, seed, table)
+    require_labels(mask, f"label setting {setting!r}")
+    return mask
+
+
+def require_labels(mask: LabelMask, origin: str) -> None:
+    """Raises a `DataError`, which names the mask's `origin`, if a task has no label at all."""
     without = [task for task, count in mask.counts().items() if count == 0]
     if without:
         raise DataError(
-            f"no training image carries a label of {', '.join(without)} (label setting {setting!r}, "
-            f"{len(dataset)} images)",
+            f"no training image carries a label of {', '.join(without)} ({origin}, {len(mask.ids)} images)",
             "Add labels or images, or take the task out of `tasks` (and `mask_tasks`).",
         )
-    return mask
 
 
 class PartialLabelDataset(Dataset[Sample]):

@@ -60,7 +60,9 @@ class LabelCoding:
         Raises:
             DataError: Wrong shape or values; names the file.
         """
-        return task.check_label(_DECODERS[task.stored_as](self, task, stored, source), source)
+        label = _DECODERS[task.stored_as](self, task, stored, source)
+        offset = self.label_offset.get(task.name, 0)
+        return task.check_label(label, f"{source} (stored ids less {offset})" if offset else source)
 
     def _ignored(self, task: Task, stored: ArrayAny) -> npt.NDArray[np.bool_]:
         ignored = np.isin(stored, np.asarray(list(self.ignore_values.get(task.name, ()))))

@@ -10,7 +10,7 @@ from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_seed
 from mtdense.data.io import EXTENSIONS
 
-__all__ = ["SPLITS", "SplitRule"]
+__all__ = ["SPLITS", "SplitRule", "check_fraction", "hold_out"]
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; the order belongs to the procedural scenes (see `ProceduralDataset.scene_index`)."""
@@ -107,6 +107,44 @@ class SplitRule:
         num_val, num_test = round(self.val_fraction * len(order)), round(self.test_fraction * len(order))
         rest = order[num_val + num_test :]
         return {"train": rest, "val": order[:num_val], "test": order[num_val : num_val + num_test]}
+
+
+def hold_out(ids: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
+    """Holds out images by lot, for data sets that publish no validation images.
+
+    Each image draws by a hash of its id, so that a few images more or less move only a few others.
+
+    Args:
+        ids: Image ids, each once.
+        fraction: Share to hold out; above 0 at least one image is held out.
+        seed: Seeds the lot.
+
+    Returns:
+        Ids kept and ids held out, both in the order of `ids`.
+
+    Raises:
+        ConfigError: The fraction is not in [0, 1), or leaves no image.
+    """
+    check_fraction(fraction)
+    if fraction == 0:
+        return list(ids), []
+    number = max(1, round(fraction * len(ids)))
+    if number >= len(ids):
+        raise ConfigError(
+            f"val_fraction {fraction} of {len(ids)} images leaves none to train on", "Lower it, or add images."
+        )
+    held = set(sorted(ids, key=lambda image_id: derive_seed(seed, "split", image_id))[:number])
+    return [image_id for image_id in ids if image_id not in held], [image_id for image_id in ids if image_id in held]
+
+
+def check_fraction(fraction: float) -> None:
+    """Checks a share of images to hold out.
+
+    Raises:
+        ConfigError: It is not in [0, 1).
+    """
+    if not 0 <= fraction < 1:  # NaN fails, too
+        raise ConfigError(f"val_fraction is {fraction}", "Give a share from 0 (train on all images) to below 1.")
 
 
 def _readings(text: str, images: str) -> Iterable[str]:

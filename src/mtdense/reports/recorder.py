@@ -28,6 +28,9 @@ from mtdense.reports.run_record import MetricValue, RunRecord, weights_checksum
 
 __all__ = ["RunRecorder"]
 
+_STATE = "mtdense_record"
+"""Key of what a checkpoint keeps for the record of a run that goes on."""
+
 _KINDS = {
     TrainerFn.FITTING: "fit",
     TrainerFn.VALIDATING: "validate",
@@ -71,6 +74,7 @@ class RunRecorder(Callback):
         self._clock = time.perf_counter()
         self._started = utc_now()
         self._loaded: dict[str, Any] | None = None
+        self._earlier: dict[str, Any] = {"logged": {}, "wall_seconds": 0.0}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Starts the clock; complains now, and not after hours of training, about what cannot be recorded."""
@@ -86,7 +90,10 @@ class RunRecorder(Callback):
         self._plain_config(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keeps what the checkpoint says of itself: its step and which file its run held for the best."""
+        """Keeps what the checkpoint says of itself: its step, its run's best file, and what was logged."""
+        self._earlier = (
+            checkpoint.get(_STATE, self._earlier) if trainer.state.fn == TrainerFn.FITTING else self._earlier
+        )
         callbacks = checkpoint.get("callbacks", {})
         best = [state for key, state in callbacks.items() if str(key).startswith(ModelCheckpoint.__name__)]
         self._loaded = {
@@ -94,6 +101,11 @@ class RunRecorder(Callback):
             "best": [Path(s["best_model_path"]).name for s in best if s.get("monitor") and s.get("best_model_path")],
             "last": [Path(s["last_model_path"]).name for s in best if s.get("last_model_path")],
         }
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Writes down what a run that goes on from here must know for its record: metrics so far, and time spent."""
+        logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        checkpoint[_STATE] = {"logged": {**self._earlier["logged"], **logged}, "wall_seconds": self._wall_seconds()}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records the training run with the metrics of its last validation."""
@@ -136,7 +148,8 @@ class RunRecorder(Callback):
             kind: "fit", "validate", "test" or "predict".
         """
         checkpoint = self._checkpoint_path(trainer, kind)
-        metrics, logged = _split_metrics(trainer, pl_module, "test" if kind == "test" else "val")
+        earlier = self._earlier["logged"] if kind == "fit" else {}
+        metrics, logged = _split_metrics(trainer, pl_module, "test" if kind == "test" else "val", earlier)
         loaded_step = self._loaded["step"] if self._loaded is not None and kind != "fit" else None
         return RunRecord(
             kind=kind,
@@ -156,7 +169,7 @@ class RunRecorder(Callback):
             versions=versions(),
             code=dict(code_revision()),
             device=device_name(trainer.strategy.root_device),
-            wall_seconds=time.perf_counter() - self._clock,
+            wall_seconds=self._wall_seconds(),
             peak_rss_bytes=peak_rss_bytes(),
             peak_cuda_bytes=peak_cuda_bytes(),
             started=self._started,
@@ -164,6 +177,10 @@ class RunRecorder(Callback):
             variant=self.variant,
             logged=logged,
         )
+
+    def _wall_seconds(self) -> float:
+        """Since the start, with what a resumed run had spent before."""
+        return float(time.perf_counter() - self._clock + self._earlier["wall_seconds"])
 
     def _plain_config(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         config: Mapping[str, Any]
@@ -221,10 +238,10 @@ def _backbone(pl_module: LightningModule) -> str:
 
 
 def _split_metrics(
-    trainer: Trainer, pl_module: LightningModule, stage: str
+    trainer: Trainer, pl_module: LightningModule, stage: str, earlier: Mapping[str, float]
 ) -> tuple[list[MetricValue], dict[str, float]]:
-    """Task metrics of the stage, and every other logged scalar by its key."""
-    logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    """Task metrics of the stage, and every other logged scalar by its key; `earlier` holds what is not logged anew."""
+    logged = {**earlier, **{key: float(value) for key, value in trainer.callback_metrics.items()}}
     metrics = []
     for task in tasks_of(pl_module).values():
         for name, metric in task.metrics().items():

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.utilities import rank_zero_warn
 
 from mtdense.core.errors import ConfigError
 
-__all__ = ["SaveLast"]
+__all__ = ["RandomState", "SaveLast"]
 
 
-class SaveLast(Callback):
-    """Keeps `last.ckpt`: every so many steps, when training ends, and when it is interrupted from the keyboard.
+_RANDOM_STATE = "mtdense_random_state"
+"""Key of the generators' states in a checkpoint."""
+
+
+class SaveLast(Checkpoint):
+    """Keeps `last.ckpt`: every so many steps, after each validation, when training ends, and when it is interrupted.
+
+    It is only written at moments from which a run goes on exactly: after a step that no validation follows, or after
+    the validation. Ctrl-C is therefore heard at the end of the step or validation; a second one stops at once. As a
+    `Checkpoint` it comes after all other callbacks, those that keep the best weights included, and saves what they did.
 
     A run that ends with an error keeps the checkpoint of its last good moment: the weights may be what is wrong.
 
@@ -32,25 +47,125 @@ class SaveLast(Callback):
         self.path = Path(folder) / "last.ckpt"
         self.every = every
         self._saved = -1
+        self._interrupted = False
+        self._earlier_handler: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes over Ctrl-C in a single process; the ranks of a distributed run do not stop at one step."""
+        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+            self._interrupted = False
+            self._earlier_handler = signal.signal(signal.SIGINT, self._on_interrupt)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves on schedule; with accumulated gradients only once a step."""
-        if trainer.global_step % self.every == 0:
+        due = trainer.global_step % self.every == 0 and trainer.global_step != self._saved
+        if (due or self._interrupted) and not _gradients_pending(trainer) and not _validation_follows(trainer):
             self._save(trainer)
+            self._stop_if_interrupted()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves, with what the validation changed."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and not _gradients_pending(trainer):
+            self._saved = -1
+            self._save(trainer)
+            self._stop_if_interrupted()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the final step, wherever the last validation was."""
         self._save(trainer)
+        self._give_back_ctrl_c()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Saves on Ctrl-C in a single process; the ranks of a distributed run do not stop at one step."""
-        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and trainer.global_step > 0:
-            self._save(trainer)
+        """Saves nothing: in the middle of a step, weights and counters need not fit together."""
+        self._give_back_ctrl_c()
 
     def _save(self, trainer: L.Trainer) -> None:
         if getattr(trainer, "fast_dev_run", False) or trainer.global_step == self._saved:
             return
         self._saved = trainer.global_step
         trainer.save_checkpoint(self.path, weights_only=False)
+
+    def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        print(f"\nStopping after this step or validation, and saving {self.path}; Ctrl-C again stops at once.")
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _give_back_ctrl_c(self) -> None:
+        if self._earlier_handler is not None:
+            signal.signal(signal.SIGINT, self._earlier_handler)
+            self._earlier_handler = None
+
+
+def _gradients_pending(trainer: L.Trainer) -> bool:
+    """Whether gradients of this batch wait for the next batches' (`accumulate_grad_batches`); nobody saves these."""
+    return trainer.fit_loop._should_accumulate()
+
+
+def _validation_follows(trainer: L.Trainer) -> bool:
+    """Whether a validation comes right after this step; a run resumed from before it would leave it out."""
+    loop = trainer.fit_loop
+    return loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+class RandomState(Callback):
+    """Keeps the state of the global random generators in checkpoints, of every rank, and sets it when a run goes on.
+
+    Samples do not depend on these; dropout and its like do.
+    """
+
+    def __init__(self) -> None:
+        self._restored: list[dict[str, Any]] | None = None
+
+    # Not `state_dict`: Lightning would miss this callback in every test of the checkpoint, and say so.
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Writes the states of all ranks, in plain values and tensors."""
+        states = [_random_state()]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            states = [{}] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(states, _random_state())
+        checkpoint[_RANDOM_STATE] = states
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keeps the states until training starts: setting up may draw random numbers."""
+        self._restored = checkpoint.get(_RANDOM_STATE)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Sets this rank's generators."""
+        if self._restored is None:
+            return
+        if len(self._restored) == trainer.world_size:
+            _set_random_state(self._restored[trainer.global_rank])
+        else:
+            rank_zero_warn(
+                f"The checkpoint was written by {len(self._restored)} processes and goes on in {trainer.world_size}: "
+                "dropout and the like will not be what they would have been."
+            )
+        self._restored = None
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - others draw from it
+    version, numbers, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached],
+        "python": [version, list(numbers), gauss],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([device.cpu() for device in state["cuda"]])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))

@@ -1,0 +1,130 @@
+"""A run killed anywhere goes on from its last checkpoint as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import CONF
+
+KILLED = Path(__file__).with_name("killed.py")
+ROOT = Path(__file__).parents[2]
+CONFIG = ("--config", "procedural/one-label/mtl_baseline-resnet18.yaml", "--config", str(CONF / "tiny.yaml"))
+# 13 batches per epoch, so that epochs end between saves, at saves and at validations.
+LONG = ("--trainer.max_steps", "60", "--trainer.val_check_interval", "15", "--save_every", "6")
+DATA = ("--data.train_images", "52", "--data.val_images", "9", "--data.num_workers", "2")
+
+SAVES = ["save:1:half", "save:2:written", "save:3:before", "save:5:after", "save:6:half", "save:9:written"]
+STEPS = ["batch:5:end", "batch:7:start", "batch:12:end", "batch:20:backward", "batch:26:start", "batch:44:end"]
+BORDERS = ["batch:13:start", "batch:39:backward", "batch:59:end"]
+# The first two batches are the sanity check, then three for each of four validations; the second is at a step of saves.
+VALIDATIONS = ["validation:2", "validation:4", "validation:7", "validation:11", "validation:14"]
+
+
+def run_killed(folder: Path, moments: list[list[str]], *options: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What an undisturbed run ends with, and what runs end with that are killed at these moments."""
+    runs = [{"folder": str(folder / f"{i:02d}"), "moments": list(m)} for i, m in enumerate([[], *moments])]
+    plan = {"arguments": ["fit", *CONFIG, *LONG, *DATA, *options], "runs": runs}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    subprocess.run([sys.executable, str(KILLED), str(folder / "plan.json")], check=True, env=environment, cwd=ROOT)
+    for run in runs:
+        place = Path(run["folder"])
+        codes = json.loads((place / "codes.json").read_text())
+        logged = (place / "moments.txt").read_text().split() if run["moments"] else []
+        assert codes == [-signal.SIGKILL] * len(run["moments"]) + [0], (place / "output.txt").read_text()
+        assert logged == run["moments"]
+    first, *others = [outcome(Path(run["folder"]) / "run") for run in runs]
+    return first, others
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Everything that a run ends with and that must not depend on its interruptions."""
+    record = json.loads((run / "records" / "fit.json").read_text())
+    kept = {key: record[key] for key in ("metrics", "logged", "steps", "weights_sha256", "data")}
+    for name in ("last", "best"):
+        checkpoint = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        parts = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
+        kept[name] = {**parts, "epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
+        kept[name]["random"] = checkpoint["mtdense_random_state"]
+    kept["validations"] = validations(run)
+    return kept
+
+
+def validations(run: Path) -> dict[str, dict[str, str]]:
+    """{step: metrics} of all validations, those of later sessions over those of earlier ones."""
+    found: dict[str, dict[str, str]] = {}
+    folders = sorted((run / "logs").iterdir(), key=lambda folder: folder.stat().st_ctime_ns)
+    for path in (folder / "metrics.csv" for folder in folders):
+        rows = csv.DictReader(path.open()) if path.exists() else []
+        for row in rows:
+            if row.get("val/loss"):
+                found[row["step"]] = {key: value for key, value in row.items() if key.startswith("val/")}
+    return found
+
+
+def assert_same(one: Any, other: Any, path: str = "") -> None:
+    """Equality to the last bit, naming where it ends."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{path}/{i}")
+    else:
+        assert one == other or (one != one and other != other), f"{path}: {one} and {other}"
+
+
+def test_killed_runs_end_alike(tmp_path: Path) -> None:
+    moments = [["save:2:half", "batch:20:backward"], ["validation:7", "save:3:written"], ["batch:25:end"]]
+    first, others = run_killed(tmp_path, moments)
+    for other in others:
+        assert_same(first, other)
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path: Path) -> None:
+    every = [*SAVES, *STEPS, *BORDERS, *VALIDATIONS]
+    assert len(every) == 20
+    first, others = run_killed(tmp_path, [[moment] for moment in every])
+    for moment, other in zip(every, others, strict=True):
+        assert_same(first, other, moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--data.num_workers", "0", "--trainer.check_val_every_n_epoch", "1", "--trainer.val_check_interval", "1.0"),
+        ("--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "5"),
+        ("--trainer.check_val_every_n_epoch", "2", "--trainer.val_check_interval", "1.0", "--save_every", "13"),
+        (
+            "--trainer.limit_train_batches",
+            "7",
+            "--trainer.check_val_every_n_epoch",
+            "1",
+            "--trainer.val_check_interval",
+            "3",
+        ),
+    ],
+    ids=["no workers, validation by epoch", "accumulated gradients", "saves where epochs end", "short epochs"],
+)
+def test_other_schedules(tmp_path: Path, options: tuple[str, ...]) -> None:
+    first, others = run_killed(
+        tmp_path, [[m] for m in ("batch:14:start", "batch:27:backward", "batch:40:end")], *options
+    )
+    for other in others:
+        assert_same(first, other)
