@@ -10,6 +10,9 @@ from data_modules.base import DenseDataModule
 from data_modules.folder import FolderDataModule
 from data_modules.held_out import HeldOutDataModule
 from data_modules.images import ImagesDataModule
+from data_modules.nyud_atrc import NYUDAtrcDataModule
+from data_modules.nyud_mtan import NYUDMtanDataModule
+from data_modules.nyud_official import NYUDOfficialDataModule
 from data_modules.procedural import ProceduralDataModule
 from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
 
@@ -19,6 +22,9 @@ __all__ = [
     "FolderDataModule",
     "HeldOutDataModule",
     "ImagesDataModule",
+    "NYUDAtrcDataModule",
+    "NYUDMtanDataModule",
+    "NYUDOfficialDataModule",
     "PartialLabelBatchSampler",
     "ProceduralDataModule",
 ]

@@ -249,6 +249,7 @@ def test_wheel_has_every_module_and_experiment(wheel: Path) -> None:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {p.relative_to(ROOT).as_posix().removeprefix("src/") for p in modules()}
     expected |= {f"mtdense/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "experiments").rglob("*.yaml")}
+    expected |= {p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src").rglob("*.json")}
     expected |= {"mtdense/py.typed", "data_modules/py.typed"}
     assert inside == expected
 

@@ -1,0 +1,69 @@
+"""NYUD-v2 as the ASTMT, MTI-Net, ATRC and InvPT line of papers uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from data_modules.held_out import HeldOutDataModule
+from mtdense.data.label_coding import parse_axes
+from mtdense.data.nyud.atrc import (
+    ATRC_NAME,
+    ATRC_NORMALS_AXES,
+    ATRC_SIZE,
+    NYUDAtrcDataset,
+    atrc_specs,
+    check_crop_size,
+)
+
+__all__ = ["NYUDAtrcDataModule"]
+
+
+class NYUDAtrcDataModule(HeldOutDataModule):
+    """NYUD_MT or NYUDv2, 425x560: 40 classes, depth, normals and edges; 795 training and 654 test images.
+
+    What the lists call val is the official test set. Every file type that the archives of this line of papers use is
+    read.
+
+    Args:
+        root: Folder with `images/` and `gt_sets/`.
+        void_zero: Class 0 is void and classes are the 40 others; false: 41 classes, as in ASTMT.
+        normals_axes: Camera axis (x right, y down, z forward) of each stored channel of normals.
+        crop_size: Larger images are cropped to this height and width, around the centre; null: never.
+        allow_overlap: Allow images that both lists name: to overfit on purpose, never for a score.
+        **kwargs: Options of data modules that hold out images for validation, and of all data modules.
+
+    Raises:
+        ConfigError: Options that make no sense.
+    """
+
+    name: str = ATRC_NAME
+    mask_columns: ClassVar[tuple[str, ...]] = ("semseg", "depth", "normals", "edges")
+
+    def __init__(
+        self,
+        root: str,
+        void_zero: bool = True,
+        normals_axes: str = ATRC_NORMALS_AXES,
+        crop_size: tuple[int, int] | None = ATRC_SIZE,
+        allow_overlap: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        parse_axes(normals_axes)
+        self.root = Path(root).expanduser()
+        self.void_zero = void_zero
+        self._reading: dict[str, Any] = {
+            "void_zero": void_zero,
+            "normals_axes": normals_axes,
+            "crop_size": check_crop_size(crop_size),
+            "allow_overlap": allow_overlap,
+        }
+        super().__init__(**kwargs)
+
+    def dataset_specs(self) -> dict[str, dict[str, Any]]:
+        """Classes, depth, normals and edges."""
+        return atrc_specs(self.void_zero)
+
+    def open_published(self, split: Literal["train", "test"]) -> NYUDAtrcDataset:
+        """The images that are published for "train" or for "test"."""
+        return NYUDAtrcDataset(self.root, split, tasks=self.published_tasks(split), **self._reading)
