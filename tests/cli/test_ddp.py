@@ -47,18 +47,9 @@ def test_two_processes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_go_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    options = (
-        "fit",
-        *MULTI,
-        *SMALL,
-        *TWO,
-        "--model.schedule",
-        "constant",
-        "--data.min_labelled",
-        "1",
-        "--save_every",
-        "5",
-    )
+    constant = tmp_path / "constant.yaml"
+    constant.write_text("model: {init_args: {schedule: constant}}\n", encoding="utf-8")
+    options = ("fit", *MULTI, "--config", str(constant), *SMALL, *TWO, "--data.min_labelled", "1", "--save_every", "5")
     steps = ("--trainer.val_check_interval", "20", "--trainer.max_steps")
     mtdense(*options, *steps, "9", "--run_dir", str(tmp_path / "whole"))
     mtdense(*options, *steps, "5", "--run_dir", str(tmp_path / "run"))
