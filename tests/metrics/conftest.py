@@ -25,9 +25,10 @@ def oracle() -> Callable[[str, str], tuple[list[tuple[Tensor, Tensor]], dict[str
         arrays_of = "rmse" if metric == "abserr" else metric
         with np.load(FOLDER / arrays_of / f"{case}.npz", allow_pickle=False) as arrays:
             batches = []
-            while f"pred_{len(batches)}" in arrays:
+            given = "prob" if metric == "maxf" else "pred"
+            while f"{given}_{len(batches)}" in arrays:
                 k = len(batches)
-                batches.append((torch.from_numpy(arrays[f"pred_{k}"]), torch.from_numpy(arrays[f"gt_{k}"])))
+                batches.append((torch.from_numpy(arrays[f"{given}_{k}"]), torch.from_numpy(arrays[f"gt_{k}"])))
             extra = {"num_classes": int(arrays["num_classes"])} if "num_classes" in arrays else {}
         figures = json.loads((FOLDER / metric / f"{case}.json").read_text(encoding="utf-8"))["expected"]
         return batches, figures | extra

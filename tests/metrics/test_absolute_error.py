@@ -47,4 +47,4 @@ def test_two_ranks_equal_one(oracle, merged):
     one = AbsoluteError()
     for batch in batches:
         one.update(*batch)
-    assert merged(AbsoluteError(), batches).compute().item() == pytest.approx(one.compute().item(), rel=1e-14)
+    assert merged(AbsoluteError(), batches).compute() == one.compute()

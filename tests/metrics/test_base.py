@@ -7,7 +7,15 @@ import torch
 from torch import nn
 from torchmetrics.utilities import dim_zero_sum
 
-from mtdense.metrics import AbsoluteError, MeanAngularError, MeanIoU, RootMeanSquaredError, StreamingMetric
+from mtdense.metrics import (
+    AbsoluteError,
+    MaxF,
+    MeanAngularError,
+    MeanIoU,
+    OdsF,
+    RootMeanSquaredError,
+    StreamingMetric,
+)
 
 METRICS = (
     MeanIoU(3),
@@ -15,8 +23,12 @@ METRICS = (
     RootMeanSquaredError(per_image=True),
     AbsoluteError(),
     MeanAngularError(),
+    MaxF(),
+    MaxF("astmt"),
+    OdsF(thresholds=5),
+    OdsF(thresholds=5, workers=2),
 )
-HIGHER = (True, False, False, False, False)
+HIGHER = (True, False, False, False, False, True, True, True, True)
 
 
 def maps(metric: StreamingMetric) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,6 +36,9 @@ def maps(metric: StreamingMetric) -> tuple[torch.Tensor, torch.Tensor]:
     if isinstance(metric, MeanIoU):
         preds, target = torch.randint(0, 3, (2, 2, 4, 4), generator=generator)
         return preds, target
+    if isinstance(metric, MaxF | OdsF):
+        preds, target = torch.rand((2, 2, 16, 16), generator=generator)
+        return preds, target > 0.5
     shape = (2, 2, 3, 4, 4) if isinstance(metric, MeanAngularError) else (2, 2, 4, 4)
     preds, target = torch.randn(shape, generator=generator)
     return preds, target
@@ -35,7 +50,7 @@ def test_declares_itself(metric, higher):
     assert metric.is_differentiable is False
     assert metric.full_state_update is False
     for state in metric._defaults.values():
-        assert state.dtype in (torch.int64, torch.float64)
+        assert state.dtype == torch.int64, "exact in any order"
     assert set(metric._reductions.values()) == {dim_zero_sum}
 
 

@@ -55,6 +55,14 @@ def test_by_hand():
     assert metric.compute().item() == pytest.approx((10 + 20 + 25 + 90) / 4, rel=1e-9)
     assert metric.rms().item() == pytest.approx(math.sqrt((100 + 400 + 625 + 8100) / 4), rel=1e-9)
     assert {limit: share.item() for limit, share in metric.shares().items()} == {11.25: 0.25, 22.5: 0.5, 30.0: 0.75}
+    details = {name: value.item() for name, value in metric.details().items()}
+    assert details == {
+        "mean": metric.compute().item(),
+        "rms": metric.rms().item(),
+        "within_11.25": 0.25,
+        "within_22.5": 0.5,
+        "within_30": 0.75,
+    }
 
 
 def test_precise_near_zero():
@@ -80,8 +88,7 @@ def test_two_ranks_equal_one(oracle, merged):
     for batch in batches:
         one.update(*batch)
     two = merged(MeanAngularError(), batches)
-    assert two.compute().item() == pytest.approx(one.compute().item(), rel=1e-14)
-    assert torch.equal(one.within, two.within)
+    assert two.details() == one.details()
 
 
 def test_vectors_must_have_three_components():

@@ -70,6 +70,26 @@ def test_uint8_ids_do_not_overflow():
     assert metric.confusion[20, 20] == 4
 
 
+def test_ids_beyond_32_bits_do_not_wrap():
+    # 2^32 + 1 would be class 1 as int32.
+    huge, ids = torch.tensor([[[2**32 + 1, 1]]]), torch.tensor([[[1, 1]]])
+    with pytest.raises(DataError, match="4294967297"):
+        MeanIoU(3).update(ids, huge)
+    metric = MeanIoU(3)
+    metric.update(huge, huge, torch.tensor([[[False, True]]]))
+    assert metric.confusion.sum() == 1
+
+
+def test_255_is_ignored_unless_told_otherwise():
+    ids = torch.full((1, 2, 2), 255)
+    metric = MeanIoU(300)
+    metric.update(ids, ids)
+    assert metric.confusion.sum() == 0
+    metric = MeanIoU(300, ignore_index=None)
+    metric.update(ids, ids)
+    assert metric.confusion[255, 255] == 4
+
+
 def test_two_ranks_equal_one(oracle, merged):
     batches, expected = oracle("miou", "random21")
     one = MeanIoU(expected["num_classes"], ignore_index=255)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from mtdense.core.errors import ConfigError
@@ -20,7 +19,8 @@ class MeanIoU(StreamingMetric):
 
     Args:
         num_classes: Number of classes C, background included where the data set has one.
-        ignore_index: Target value that counts for nothing, besides what `valid` says.
+        ignore_index: Target value that counts for nothing, besides what `valid` says; None for none, which more than
+            255 classes need.
         absent: What a class counts that is in neither targets nor predictions: "zero" (ATRC, InvPT, BridgeNet and
             DiffusionMTL) or "skip" (torchmetrics). MTPSL and LibMTL give NaN then.
 
@@ -32,7 +32,7 @@ class MeanIoU(StreamingMetric):
     higher_is_better: bool = True
     confusion: Tensor
 
-    def __init__(self, num_classes: int, ignore_index: int | None = None, absent: Absent = "zero") -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None = 255, absent: Absent = "zero") -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
             raise ConfigError(f"MeanIoU got num_classes={num_classes!r}", "Give a whole number of at least 2.")
@@ -41,7 +41,12 @@ class MeanIoU(StreamingMetric):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.absent: Absent = absent
-        self._add_sum("confusion", (num_classes, num_classes), torch.int64)
+        self._add_count("confusion", (num_classes, num_classes))
+
+    @property
+    def protocol(self) -> str:
+        """Says when absent classes are left out."""
+        return "" if self.absent == "zero" else f"absent={self.absent}"
 
     def update(self, preds: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
         """Adds a batch.

@@ -1,17 +1,18 @@
-"""Mean absolute error over valid pixels."""
+"""Absolute errors of valid pixels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mtdense.metrics.functional.checks import check_same_shape, check_valid, to_double
+from mtdense.metrics.functional.checks import check_same_shape, check_valid, count_per_image, to_double
+from mtdense.metrics.functional.exact_sum import sum_per_image
 
-__all__ = ["absolute_error_compute", "absolute_error_update"]
+__all__ = ["absolute_error_update"]
 
 
 def absolute_error_update(preds: Tensor, target: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sums of a batch.
+    """Sums of the images of a batch; the mean absolute error is the quotient of their sums over the data set.
 
     Args:
         preds: (B, ...) values.
@@ -19,7 +20,7 @@ def absolute_error_update(preds: Tensor, target: Tensor, valid: Tensor | None = 
         valid: (B, ...) bool, pixels that count; None for all.
 
     Returns:
-        Sum of absolute errors (scalar float64) and number of pixels (scalar int64).
+        Sums of absolute errors (B,) float64 and numbers of pixels (B,) int64.
 
     Raises:
         DataError: Shapes do not fit.
@@ -28,9 +29,4 @@ def absolute_error_update(preds: Tensor, target: Tensor, valid: Tensor | None = 
     valid = check_valid(valid, target.shape, target.device)
     errors = (to_double(preds) - to_double(target)).abs()
     valid = valid.to(errors.device)
-    return torch.where(valid, errors, 0.0).sum(), valid.sum()
-
-
-def absolute_error_compute(total: Tensor, count: Tensor) -> Tensor:
-    """Mean absolute error from summed totals and counts (scalar float64, unit of the values; NaN for count 0)."""
-    return to_double(total) / to_double(count).to(total.device)
+    return sum_per_image(torch.where(valid, errors, 0.0)), count_per_image(valid)

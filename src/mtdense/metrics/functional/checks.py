@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtdense.core.errors import DataError
 
-__all__ = ["check_same_shape", "check_valid", "to_double"]
+__all__ = ["check_same_shape", "check_valid", "count_per_image", "to_double"]
 
 
 def check_same_shape(preds: Tensor, target: Tensor) -> None:
@@ -45,6 +45,11 @@ def check_valid(valid: Tensor | None, shape: torch.Size, device: torch.device) -
             "Give one mask value per target pixel.",
         )
     return valid
+
+
+def count_per_image(valid: Tensor) -> Tensor:
+    """(B,) int64 number of True in each image of (B, ...)."""
+    return valid.sum(tuple(range(1, valid.ndim))) if valid.ndim > 1 else valid.long()
 
 
 def to_double(values: Tensor) -> Tensor:

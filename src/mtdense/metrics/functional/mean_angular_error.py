@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mtdense.core.errors import DataError
-from mtdense.metrics.functional.checks import check_same_shape, check_valid, to_double
+from mtdense.metrics.functional.checks import check_same_shape, check_valid, count_per_image, to_double
+from mtdense.metrics.functional.exact_sum import sum_per_image
 
-__all__ = ["ANGLE_LIMITS", "AngularSums", "angular_error", "mean_angular_error_compute", "mean_angular_error_update"]
+__all__ = ["ANGLE_LIMITS", "AngularSums", "angular_error", "mean_angular_error_update"]
 
 ANGLE_LIMITS: tuple[float, ...] = (11.25, 22.5, 30.0)
 """Degrees below which the normal-estimation literature reports shares of pixels."""
@@ -18,13 +19,13 @@ ANGLE_LIMITS: tuple[float, ...] = (11.25, 22.5, 30.0)
 
 @dataclass(frozen=True)
 class AngularSums:
-    """Sufficient statistics of angular errors; add them over batches and ranks.
+    """Sufficient statistics of the angular errors of B images; add them over images.
 
     Args:
-        total: Scalar float64, sum of angles in degrees.
-        squares: Scalar float64, sum of squared angles.
-        within: (3,) int64, pixels with an angle below each of `ANGLE_LIMITS`.
-        count: Scalar int64, pixels scored.
+        total: (B,) float64, sums of angles in degrees.
+        squares: (B,) float64, sums of squared angles.
+        within: (B, 3) int64, pixels with an angle below each of `ANGLE_LIMITS`.
+        count: (B,) int64, pixels scored.
     """
 
     total: Tensor
@@ -53,7 +54,7 @@ def angular_error(preds: Tensor, target: Tensor, dim: int = 1) -> Tensor:
 
 
 def mean_angular_error_update(preds: Tensor, target: Tensor, valid: Tensor | None = None) -> AngularSums:
-    """Sums of a batch.
+    """Sums of the images of a batch.
 
     Args:
         preds: (B, 3, H, W) vectors of any length.
@@ -70,16 +71,16 @@ def mean_angular_error_update(preds: Tensor, target: Tensor, valid: Tensor | Non
             f"normals must have shape (B, 3, H, W), not {tuple(target.shape)}", "Move the vector axis behind the batch."
         )
     valid = check_valid(valid, target[:, 0].shape, target.device)
-    angles = angular_error(preds, target)
-    valid = valid.to(angles.device)
-    within = torch.stack([(valid & (angles < limit)).sum() for limit in ANGLE_LIMITS])
-    angles = torch.where(valid, angles, 0.0)
-    return AngularSums(angles.sum(), angles.square().sum(), within, valid.sum())
-
-
-def mean_angular_error_compute(total: Tensor, count: Tensor) -> Tensor:
-    """Mean angle in degrees from summed totals and counts (scalar float64; NaN for count 0)."""
-    return to_double(total) / to_double(count).to(total.device)
+    # Image by image: in a batch, the last bit of an arc tangent depends on where in the vector registers it falls.
+    angles = [angular_error(p[None].contiguous(), t[None].contiguous())[0] for p, t in zip(preds, target, strict=True)]
+    if not angles:
+        none, no_pixels = torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
+        return AngularSums(none, none, torch.zeros(0, len(ANGLE_LIMITS), dtype=torch.int64), no_pixels)
+    errors = torch.stack(angles)
+    valid = valid.to(errors.device)
+    within = torch.stack([count_per_image(valid & (errors < limit)) for limit in ANGLE_LIMITS], dim=1)
+    errors = torch.where(valid, errors, 0.0)
+    return AngularSums(sum_per_image(errors), sum_per_image(errors.square()), within, count_per_image(valid))
 
 
 def _unit(vectors: Tensor, dim: int) -> Tensor:

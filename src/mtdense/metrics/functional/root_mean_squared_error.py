@@ -1,29 +1,32 @@
-"""Root mean squared error over valid pixels."""
+"""Squared errors of valid pixels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mtdense.metrics.functional.checks import check_same_shape, check_valid, to_double
+from mtdense.metrics.functional.checks import check_same_shape, check_valid, count_per_image, to_double
+from mtdense.metrics.functional.exact_sum import sum_per_image
 
-__all__ = ["rmse_compute", "rmse_update"]
+__all__ = ["rmse_update"]
 
 
 def rmse_update(
     preds: Tensor, target: Tensor, valid: Tensor | None = None, per_image: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Sums of a batch.
+    """Sums of the images of a batch.
+
+    The quotient of their sums over the data set is the mean squared error or, with `per_image`, the mean of roots.
 
     Args:
         preds: (B, ...) values.
         target: (B, ...) values, same shape and unit.
         valid: (B, ...) bool, pixels that count; None for all.
-        per_image: Sum one root per image rather than squares.
+        per_image: Give roots and images rather than squares and pixels.
 
     Returns:
-        Total (scalar float64) and count (scalar int64): squared errors and pixels, or roots and images with at least
-        one valid pixel.
+        Totals (B,) float64 and counts (B,) int64: squared errors and pixels; or the root over the image, and 1 where it
+        has a valid pixel and 0 where not.
 
     Raises:
         DataError: Shapes do not fit.
@@ -32,15 +35,8 @@ def rmse_update(
     valid = check_valid(valid, target.shape, target.device)
     squares = (to_double(preds) - to_double(target)).square()
     valid = valid.to(squares.device)
-    squares = torch.where(valid, squares, 0.0)
+    totals = sum_per_image(torch.where(valid, squares, 0.0))
+    pixels = count_per_image(valid)
     if not per_image:
-        return squares.sum(), valid.sum()
-    pixels = valid.flatten(1).sum(1)
-    roots = (squares.flatten(1).sum(1) / pixels.clamp(min=1)).sqrt()
-    return roots.sum(), (pixels > 0).sum()
-
-
-def rmse_compute(total: Tensor, count: Tensor, per_image: bool = False) -> Tensor:
-    """Root mean squared error from summed totals and counts (scalar float64, unit of the values; NaN for count 0)."""
-    mean = to_double(total) / to_double(count).to(total.device)
-    return mean if per_image else mean.sqrt()
+        return totals, pixels
+    return (totals / pixels.clamp(min=1)).sqrt(), (pixels > 0).long()
