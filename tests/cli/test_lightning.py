@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 from collections.abc import Callable
@@ -89,6 +90,45 @@ def test_a_subset_of_the_tasks_can_be_tested(trained: Path, mtdense_main: Main, 
     assert code == 1
     assert "edges" in err
     assert "semseg, depth, normals" in err
+
+
+def test_each_images_own_scores(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
+    command = ("test", "--ckpt_path", trained, "--run_dir", tmp_path / "run", "--data.batch_size", "2")
+    code, err = mtdense_main(*command, "--per-image", tmp_path / "scores.csv")
+    assert code == 0, err
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    pooled = values(tmp_path / "run", "test")
+    assert len(rows) == 5
+    assert rows == sorted(rows, key=lambda row: row["id"])
+    assert set(rows[0]) == {"id", *pooled}
+    # Each rendered pixel has a depth and a normal, so that the pool is the mean of the images here.
+    mean = {name: [float(row[name]) for row in rows] for name in ("normals/mErr", "depth/absErr")}
+    for name, scores in mean.items():
+        assert sum(scores) / 5 == pytest.approx(pooled[name], rel=1e-5)
+        assert len(set(scores)) == 5
+    code, err = mtdense_main("validate", "--ckpt_path", trained, "--per_image", tmp_path / "x.csv")
+    assert code == 1
+    assert "mtdense test" in err
+
+
+def test_delta_m_while_training(mtdense_main: Main, tmp_path: Path) -> None:
+    baselines = {"semseg": 0.1, "depth": 2.0, "normals": 40.0}
+    (tmp_path / "single.yaml").write_text(yaml.safe_dump(baselines))
+    option = ("--model.delta_m_baselines", tmp_path / "single.yaml")
+    checkpoint = fit(mtdense_main, tmp_path / "run", *option)
+    score = values(tmp_path / "run", "fit")
+    signs = {"semseg/mIoU": 1, "depth/RMSE": -1, "normals/mErr": -1}
+    gains = [sign * (score[name] / baselines[name.split("/")[0]] - 1) for name, sign in signs.items()]
+    assert record(tmp_path / "run", "fit")["logged"]["val/delta_m"] == pytest.approx(100 * sum(gains) / 3, rel=1e-4)
+    # The file is of the training alone.
+    (tmp_path / "single.yaml").unlink()
+    assert mtdense_main("test", "--ckpt_path", checkpoint)[0] == 0
+    for text, message in (("semseg: 10.0\ndepth: 2\nnormals: 40", "fraction"), ("semseg: 0.1", "'depth'")):
+        (tmp_path / "single.yaml").write_text(text)
+        code, err = mtdense_main("fit", *MULTI, *SMALL, *option, "--run_dir", tmp_path / "other")
+        assert code == 1
+        assert "single.yaml" in err and message in err
 
 
 def test_predict_writes_pictures_and_arrays(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from mtdense.core.errors import DataError
-from mtdense.reports import build_table, load_records, print_table, render
+from mtdense.reports import MetricValue, build_table, load_records, print_table, render
 from tests.reports.helpers import DATA, make_record
 
 
@@ -207,3 +207,20 @@ def test_weights_that_were_chosen_in_different_ways_are_said():
     assert json.loads(render(table, "json"))["rows"][0]["selections"] == ["best_val", "last"]
     trivial = make_record("constant", {"semseg": 0.1}, None, kind="trivial", backbone="", selection=None)
     assert "chosen" not in render(build_table(sourced(*single(), make_record(), trivial)), "markdown")
+
+
+def test_figures_of_two_protocols_do_not_stand_in_one_column():
+    def scored(method, max_dist):
+        value = MetricValue("edges", "odsF", 0.7, "fraction", True, True, f"max_dist={max_dist}")
+        return make_record(method, {}, tasks=["edges"], metrics=[value])
+
+    table = build_table(sourced(scored("a", 0.011), scored("b", 0.011)))
+    assert "edges odsF: max_dist=0.011." in table.notes
+    with pytest.raises(DataError, match=r"max_dist=0.0075.*max_dist=0.011"):
+        build_table(sourced(scored("a", 0.0075), scored("b", 0.011)))
+
+
+def test_published_image_lists_of_edges_are_told_apart():
+    records = [make_record(name, data={**DATA, "edge_images": name}) for name in ("all", "test_new")]
+    with pytest.raises(DataError, match="edge_images"):
+        build_table(sourced(*records))

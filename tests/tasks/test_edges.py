@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtdense.core.errors import DataError
+from mtdense.core.errors import ConfigError, DataError
 from mtdense.tasks import Edges, LossTerms
 
 LN2 = math.log(2)
@@ -77,12 +77,49 @@ def test_average_of_ideal_logits_follows_the_majority():
     assert prediction[0, 0, 0] > 0.5 > prediction[0, 0, 1]
 
 
-def test_miou_cuts_at_one_half():
-    task = Edges()
-    metric = task.metrics()["mIoU"]
-    target = torch.tensor([[[0.0, 0.0, 1.0, 255.0]]])
-    task.update_metric(metric, torch.tensor([[[0.2, 0.5, 0.9, 0.9]]]), target, task.valid(target))
-    assert metric.confusion.tolist() == [[1, 1], [0, 1]]
+def rectangle() -> torch.Tensor:
+    """An outline, padded to the right and below."""
+    target = torch.full((1, 90, 100), 255.0)
+    target[:, :80, :80] = 0.0
+    target[:, [20, 60], 20:61] = 1.0
+    target[:, 20:61, [20, 60]] = 1.0
+    return target
+
+
+def scored(task: Edges, prediction: torch.Tensor, target: torch.Tensor) -> float:
+    metric = task.metrics()["odsF"]
+    task.update_metric(metric, prediction, target, task.valid(target))
+    return metric.compute().item()
+
+
+# The boundary of a line taken as a region lies up to a pixel beside it: 0.011 of the diagonal is 1.2 pixels.
+@pytest.mark.parametrize(("kind", "max_dist"), [("edges", 0.0075), ("labels", 0.011)])
+def test_a_perfect_outline_scores_nearly_one(kind, max_dist):
+    task = Edges(target_kind=kind, max_dist=max_dist)
+    target = rectangle()
+    # Strong lines on a weak ground; suppression takes little more than the corners.
+    assert scored(task, task.predict(task.ideal_logits(target)), target) > 0.95
+
+
+def test_padding_is_not_scored():
+    target = rectangle()
+    prediction = (target == 1).float()
+    noisy = torch.where(target == 255, torch.rand(target.shape, generator=torch.Generator().manual_seed(0)), prediction)
+    cut = target[:, :80, :80]
+    assert scored(Edges(), noisy, target) == scored(Edges(), prediction[:, :80, :80], cut) > 0.95
+
+
+def test_tolerance_is_an_option_of_the_task():
+    target = rectangle()
+    shifted = torch.roll((target == 1).float(), 2, dims=2)
+    # A diagonal of 113 pixels: 0.0075 forgives 0.8 pixels and 0.03 3.4.
+    assert scored(Edges(max_dist=0.0075), shifted, target) < 0.7
+    assert scored(Edges(max_dist=0.03), shifted, target) > 0.95
+    assert Edges(max_dist=0.011).metrics()["odsF"].protocol.startswith("max_dist=0.011")
+    with pytest.raises(ConfigError, match="max_dist"):
+        Edges(max_dist=7.5)
+    with pytest.raises(ConfigError, match="target_kind"):
+        Edges(target_kind="lines")
 
 
 def test_only_zero_one_and_255():

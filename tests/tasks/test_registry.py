@@ -29,7 +29,7 @@ def test_specifications_survive_a_round_trip():
         ({"flow": None}, "unknown task 'flow'", "Known tasks: depth, edges"),
         ({"semseg": None}, "needs num_classes", ""),
         ({"semseg": {"num_class": 13}}, "no option 'num_class'", "Did you mean 'num_classes'?"),
-        ({"saliency": {"weight": 1}}, "no option 'weight'", "there are no options"),
+        ({"saliency": {"weight": 1}}, "no option 'weight'", "Known options: maxf_convention"),
         ({"depth": ["unit"]}, "the options of task 'depth'", "mapping"),
         ({"semseg": {"num_classes": "13"}}, "semseg.num_classes is '13'", "2..255"),
         ({"semseg": {"num_classes": True}}, "semseg.num_classes is True", "2..255"),
@@ -58,7 +58,7 @@ def test_bad_specifications_say_what_and_how(specs, problem, mend):
 
 def test_options_of_a_specification():
     assert spec_options("semseg") == {"num_classes": True, "class_names": False, "palette": False}
-    assert spec_options("saliency") == {}
+    assert spec_options("saliency") == {"maxf_convention": False}
     with pytest.raises(ConfigError, match="Did you mean 'depth'"):
         spec_options("detph")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtdense.core.errors import DataError
+from mtdense.core.errors import ConfigError, DataError
 from mtdense.tasks import LossTerms, Saliency
 
 LN2 = math.log(2)
@@ -60,12 +60,29 @@ def test_average_of_ideal_logits_follows_the_majority():
     assert prediction[0, 0, 0] > 0.5 > prediction[0, 0, 1]
 
 
-def test_miou_cuts_at_one_half():
-    task = Saliency()
-    metric = task.metrics()["mIoU"]
+@pytest.mark.parametrize("convention", ["clean", "invpt", "astmt"])
+def test_max_f_finds_the_threshold_that_parts_the_classes(convention):
+    task = Saliency(maxf_convention=convention)
+    metric = task.metrics()["maxF"]
     target = torch.tensor([[[0, 0, 1, 255]]])
-    task.update_metric(metric, torch.tensor([[[0.2, 0.5, 0.9, 0.9]]]), target, task.valid(target))
-    assert metric.confusion.tolist() == [[1, 1], [0, 1]]
+    task.update_metric(metric, torch.tensor([[[0.2, 0.5, 0.9, 0.1]]]), target, task.valid(target))
+    assert metric.compute().item() == pytest.approx(1.0)
+
+
+def test_the_second_sigmoid_cannot_tell_high_probabilities_apart():
+    # Between 0.8473 and 1 no threshold of InvPT's convention lies.
+    target = torch.tensor([[[0, 1]]])
+    prediction = torch.tensor([[[0.87, 0.97]]])
+    scores = {}
+    for convention in ("clean", "invpt"):
+        task = Saliency(maxf_convention=convention)
+        metric = task.metrics()["maxF"]
+        task.update_metric(metric, prediction, target, task.valid(target))
+        scores[convention] = metric.compute().item()
+    # Precision 1/2 and recall 1 at best: F = 1.3 * 0.5 / (0.3 * 0.5 + 1).
+    assert scores == {"clean": pytest.approx(1.0), "invpt": pytest.approx(0.65 / 1.15)}
+    with pytest.raises(ConfigError, match="convention"):
+        Saliency(maxf_convention="mine")
 
 
 def test_only_zero_one_and_255():

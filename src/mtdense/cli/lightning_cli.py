@@ -36,6 +36,7 @@ from mtdense.core.experiments import resolve_experiment
 from mtdense.models import DenseModule
 from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint, resolve_class
 from mtdense.reports.canonical import plain
+from mtdense.reports.per_image import PerImageScores
 from mtdense.reports.prediction_writer import PredictionWriter
 from mtdense.reports.recorder import RunRecorder
 from mtdense.training.callbacks import RandomState, SaveLast
@@ -101,6 +102,7 @@ class MTDenseCLI(LightningCLI):
         parser.add_argument("--variant", type=str, default="", help="Tells runs of one method apart in tables.")
         parser.add_argument("--save_every", type=int, default=200, help="Optimiser steps between saves of last.ckpt.")
         parser.add_argument("--out", type=str | None, default=None, help="Folder for the predictions of `predict`.")
+        parser.add_argument("--per_image", type=str | None, default=None, help="CSV file for each test image's scores.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
         if self.checkpoint is None:
             parser.link_arguments("data.task_specs", "model.init_args.tasks", apply_on="instantiate")
@@ -119,6 +121,8 @@ class MTDenseCLI(LightningCLI):
         ckpt_path = config.get("ckpt_path")
         if ckpt_path is None and self.subcommand != "fit":
             raise ConfigError(f"`mtdense {self.subcommand}` without a model", "name one by --ckpt_path.")
+        if config.per_image is not None and self.subcommand != "test":
+            raise ConfigError(f"--per_image with `mtdense {self.subcommand}`", "score images by `mtdense test`.")
         run = Path(
             config.run_dir
             or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
@@ -162,7 +166,7 @@ class MTDenseCLI(LightningCLI):
         config = self.config[self.subcommand]
         text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_link_targets=True)
         told: dict[str, Any] = yaml.safe_load(text)
-        told.update(run_dir=None, log_dir=None, ckpt_path=None, overwrite=False)
+        told.update(run_dir=None, log_dir=None, ckpt_path=None, overwrite=False, per_image=None)
         for linked in ("tasks", "input_size"):
             told["model"]["init_args"].pop(linked, None)
         return told
@@ -179,6 +183,8 @@ class MTDenseCLI(LightningCLI):
         extra: list[Callback] = [RunRecorder(self.portable, seed, variant=own.variant, ckpt_path=own.get("ckpt_path"))]
         if self.subcommand == "fit":
             extra += [RandomState(), SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every)]
+        if own.per_image is not None:
+            extra.append(PerImageScores(own.per_image))
         if self.subcommand == "predict":
             extra.append(PredictionWriter(own.out or str(Path(own.run_dir) / "predictions")))
         if self.subcommand == "fit" and not self.datamodule.has_validation:
@@ -204,6 +210,8 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     subcommand, rest = arguments[0], list(arguments[1:])
     allow, rest = take_option(rest, "--allow_module", "--allow-module")
     images, rest = take_values(rest, "--images")
+    per_image, rest = take_option(rest, "--per_image", "--per-image")
+    rest += [f"--per_image={path}" for path in per_image]
     names, rest = take_option(rest, "--config", "-c")
     config = merged_configs(names)
     ckpt_paths, _ = take_option(rest, "--ckpt_path")

@@ -18,6 +18,8 @@ from torchmetrics import Metric
 from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from mtdense.core.errors import ConfigError, NonFiniteLossError
 from mtdense.data.sample import Batch
+from mtdense.metrics import DeltaM
+from mtdense.models.baselines import read_baselines
 from mtdense.models.outputs import Outputs
 from mtdense.tasks import Task, build_tasks
 from mtdense.training import (
@@ -71,6 +73,8 @@ class DenseModule(L.LightningModule, ABC):
         normalization: Mean and deviation of `imagenet` (what the papers' recipes say) or those of the backbone's
             `weights`.
         channels_last: Run convolutions in channels-last memory order; for GPUs with tensor cores.
+        delta_m_baselines: YAML or JSON file {task: score of the single-task network}, each the task's primary metric in
+            its own unit (fractions, degrees, metres); training then logs `val/delta_m`.
 
     Raises:
         ConfigError: Unknown task, option or weight.
@@ -103,6 +107,7 @@ class DenseModule(L.LightningModule, ABC):
         warmup_steps: int = 0,
         normalization: Literal["imagenet", "weights"] = "imagenet",
         channels_last: bool = False,
+        delta_m_baselines: str | None = None,
     ) -> None:
         super().__init__()
         # A subclass has saved its own and our arguments already.
@@ -132,6 +137,7 @@ class DenseModule(L.LightningModule, ABC):
                 for stage in ("val", "test")
             }
         )
+        self._baselines: dict[str, float] | None = None
 
     # ---- what an architecture says ---------------------------------------------------------------------------------
     @abstractmethod
@@ -211,25 +217,27 @@ class DenseModule(L.LightningModule, ABC):
     # ---- evaluation ------------------------------------------------------------------------------------------------
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Feeds the validation metrics and logs the loss."""
-        outputs = self._evaluate(batch, "val")
+        outputs, _ = self._evaluate(batch, "val")
         losses = self.losses(outputs, batch, across_ranks=False)
         total = torch.stack([self.loss_weights[n] * v for n, v in losses.items()]).sum()
         self.log("val/loss", total, batch_size=batch["image"].shape[0], sync_dist=True)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Feeds the test metrics."""
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Feeds the test metrics; {"predictions": {task: tensor}} for callbacks."""
+        _, predictions = self._evaluate(batch, "test")
+        return {"predictions": predictions}
 
-    def _evaluate(self, batch: Batch, stage: str) -> Outputs:
+    def _evaluate(self, batch: Batch, stage: str) -> tuple[Outputs, dict[str, Tensor]]:
         outputs: Outputs = self(batch["image"], batch["meta"]["content"])
-        for name, prediction in self.predictions(outputs, batch["image"].shape[-2:]).items():
+        predictions = self.predictions(outputs, batch["image"].shape[-2:])
+        for name, prediction in predictions.items():
             if name not in batch["targets"]:
                 continue
             task, target = self.tasks[name], batch["targets"][name]
             valid = task.valid(target) & batch["labelled"][name][:, None, None]
             for metric in self.stage_metrics(stage)[name].values():
                 task.update_metric(metric, prediction, target, valid)
-        return outputs
+        return outputs, predictions
 
     def stage_metrics(self, stage: str) -> dict[str, dict[str, Metric]]:
         """Live metrics {task: {name: metric}} of stage `val` or `test`."""
@@ -239,6 +247,8 @@ class DenseModule(L.LightningModule, ABC):
     def _log_metrics(self, stage: str) -> None:
         # The sanity check sees a batch or two, which may lack a task.
         present = set() if self.trainer.sanity_checking else set(self._evaluated_tasks())
+        if stage == "val" and self._baselines is not None and present:
+            self.log("val/delta_m", self._delta_m(self._baselines).compute().float())
         for name, metrics in self.stage_metrics(stage).items():
             for key, metric in metrics.items():
                 if name in present:
@@ -273,11 +283,28 @@ class DenseModule(L.LightningModule, ABC):
 
     # ---- set-up ----------------------------------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
-        """Refuses data whose tasks or classes are not the model's.
+        """Refuses data whose tasks or classes are not the model's, and reads the baselines of Δm.
 
         Raises:
-            ConfigError: The data has a task that the model lacks, or the same task with other classes or units.
+            ConfigError: The data has a task that the model lacks, or the same task with other classes or units; or the
+                baselines of Δm are not all there.
         """
+        self._check_data()
+        # Only training needs them: a checkpoint can be tested where the file is not.
+        path = self.hparams["delta_m_baselines"] if stage == "fit" else None
+        self._baselines = None if path is None else read_baselines(path)
+        if self._baselines is not None:
+            try:
+                self._delta_m(self._baselines)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error.problem}", error.mend) from error
+
+    def _delta_m(self, baselines: Mapping[str, float]) -> DeltaM:
+        metrics = self.stage_metrics("val")
+        primary = {name: metrics[name][self.tasks[name].primary_metric] for name in self._evaluated_tasks()}
+        return DeltaM(baselines, primary)
+
+    def _check_data(self) -> None:
         data = getattr(self._trainer, "datamodule", None)
         if data is None:
             return

@@ -3,6 +3,7 @@
 from mtdense.reports.access import array_of, tasks_of
 from mtdense.reports.contact_sheet import ContactRow, contact_sheet, rows_from_batch
 from mtdense.reports.metric_values import metric_unit, metric_value
+from mtdense.reports.per_image import PerImageScores, scores_csv
 from mtdense.reports.prediction_writer import PredictionWriter, safe_path
 from mtdense.reports.recorder import RunRecorder
 from mtdense.reports.restore import CanvasGeometry, restore_prediction
@@ -19,6 +20,7 @@ __all__ = [
     "ComparisonTable",
     "ContactRow",
     "MetricValue",
+    "PerImageScores",
     "PredictionWriter",
     "RunRecord",
     "RunRecorder",
@@ -37,6 +39,7 @@ __all__ = [
     "rows_from_batch",
     "safe_path",
     "score_trivial",
+    "scores_csv",
     "tasks_of",
     "to_rich",
     "weights_checksum",

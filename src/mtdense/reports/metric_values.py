@@ -35,6 +35,7 @@ def metric_value(task: Task, name: str, metric: Metric, value: float) -> MetricV
         unit=metric_unit(task, metric),
         higher_is_better=bool(metric.higher_is_better),
         primary=name == task.primary_metric,
+        protocol=getattr(metric, "protocol", ""),
     )
 
 

@@ -32,6 +32,8 @@ class MetricValue:
         unit: "fraction", "degrees", "metres", ... ("" where there is none).
         higher_is_better: Direction, from the metric.
         primary: Whether tables and Δm use it.
+        protocol: Conventions behind the figure where published evaluators disagree, such as "max_dist=0.011"; figures
+            of different protocols are not comparable. "" in records from before it was written down.
     """
 
     task: str
@@ -40,6 +42,7 @@ class MetricValue:
     unit: str
     higher_is_better: bool
     primary: bool
+    protocol: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ SINGLE_TASK = "single_task"
 """Method id whose rows are combined over tasks and serve as the reference of Δm."""
 
 # What must agree before two figures may stand in one column: version, label setting, mask, sizes.
-_DATA_KEYS = ("name", "version", "size", "label_setting", "label_seed", "mask_checksum", "test_size")
+_DATA_KEYS = ("name", "version", "size", "label_setting", "label_seed", "mask_checksum", "test_size", "edge_images")
 
 Sourced = tuple[str, RunRecord]
 
@@ -33,6 +33,7 @@ class Column:
         unit: Unit of the stored values.
         higher_is_better: Direction.
         primary: Whether Δm uses it.
+        protocol: Conventions of the metric; see `MetricValue`.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Column:
     unit: str
     higher_is_better: bool
     primary: bool
+    protocol: str = ""
 
 
 @dataclass
@@ -144,8 +146,8 @@ def build_table(sourced: Sequence[Sourced]) -> ComparisonTable:
         sourced: (source, record) as `load_records` gives them.
 
     Raises:
-        DataError: No records; records of different data, label settings, masks or sizes; metrics that differ in unit
-            or direction; two runs for one place of the table.
+        DataError: No records; records of different data, label settings, masks or sizes; metrics that differ in unit,
+            direction or protocol; two runs for one place of the table.
     """
     sourced = [(source, record) for source, record in sourced if record.kind in ("test", "trivial")]
     if not sourced:
@@ -157,7 +159,7 @@ def build_table(sourced: Sequence[Sourced]) -> ComparisonTable:
     rows.sort(key=lambda row: (not row.trivial, row.method != SINGLE_TASK, row.method, row.backbone, row.variant))
     for row in rows:
         _set_delta_m(row, rows, [column for column in columns if column.primary], notes)
-    return ComparisonTable(columns, rows, data, [*_statement(rows, data), *notes])
+    return ComparisonTable(columns, rows, data, [*_statement(rows, data), *_protocols(columns), *notes])
 
 
 def _common_data(sourced: Sequence[Sourced]) -> dict[str, Any]:
@@ -183,7 +185,8 @@ def _columns(sourced: Sequence[Sourced]) -> list[Column]:
     columns: dict[tuple[str, str], tuple[Column, str]] = {}
     for source, record in ordered:
         for metric in record.metrics:
-            column = Column(metric.task, metric.name, metric.unit, metric.higher_is_better, metric.primary)
+            direction = (metric.higher_is_better, metric.primary)
+            column = Column(metric.task, metric.name, metric.unit, *direction, metric.protocol)
             known, known_source = columns.setdefault((metric.task, metric.name), (column, source))
             if known != column:
                 raise DataError(
@@ -300,6 +303,11 @@ def _statement(rows: Sequence[TableRow], data: dict[str, Any]) -> list[str]:
     elif data.get("name") == "procedural":
         said.append("Procedural scenes: not a benchmark of the literature.")
     return said
+
+
+def _protocols(columns: Sequence[Column]) -> list[str]:
+    """How scores were taken where published evaluators disagree."""
+    return [f"{column.task} {column.name}: {column.protocol}." for column in columns if column.protocol]
 
 
 def _steps(rows: Sequence[TableRow]) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mtdense.metrics import MeanIoU
+from mtdense.metrics import MaxF
+from mtdense.metrics.functional import Convention
 from mtdense.tasks.base import ArrayAny, LossTerms, Task
 from mtdense.tasks.checks import check_class_ids
 from mtdense.tasks.class_map import IGNORE, cross_entropy_map, one_hot_logits
@@ -26,19 +27,30 @@ class Saliency(Task):
     Salient pixels weigh r and the others 1 - r, where r is the share of the others among valid pixels of what is pooled
     (one image in DiffusionMTL, the batch in ATRC and InvPT); the sum is divided by the number of valid pixels, not by
     the sum of the weights. With one class only, every weight that counts is 0, and so is the loss.
+
+    Args:
+        maxf_convention: See `MaxF`: "clean" (ATRC), "invpt" (a second sigmoid, in all published tables of the InvPT
+            line) or "astmt".
+
+    Raises:
+        ConfigError: Unknown convention.
     """
 
     name: ClassVar[str] = "saliency"
     label_dtype: ClassVar[type[np.generic]] = np.int64
     invalid: ClassVar[float] = IGNORE
     stored_as = "binary"
-    primary_metric: ClassVar[str] = "mIoU"
+    primary_metric: ClassVar[str] = "maxF"
     default_loss_weight: ClassVar[float] = 5.0
+
+    def __init__(self, maxf_convention: Convention = "clean") -> None:
+        self.maxf_convention: Convention = maxf_convention
+        self.metrics()  # says now if there is no such convention
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Nothing to specify."""
-        return {}
+        """Keyword arguments that rebuild this task."""
+        return {"maxf_convention": self.maxf_convention}
 
     @property
     def num_outputs(self) -> int:
@@ -81,14 +93,8 @@ class Saliency(Task):
         return one_hot_logits(target, self.valid(target), 2)
 
     def metrics(self) -> dict[str, Metric]:
-        """{"mIoU"} of the two classes, salient where the probability is at least 0.5."""
-        return {"mIoU": MeanIoU(2)}
-
-    def update_metric(self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Feeds class ids to class metrics and probabilities to the others."""
-        if isinstance(metric, MeanIoU):
-            prediction = (prediction >= 0.5).long()
-        metric.update(prediction, target, valid)
+        """{"maxF"}: F-measure with beta^2 = 0.3 at the best threshold for the whole data set."""
+        return {"maxF": MaxF(self.maxf_convention)}
 
     def draw(self, values: ArrayAny, like: ArrayAny | None = None) -> npt.NDArray[np.uint8]:
         """Labels or probabilities, salient in white."""

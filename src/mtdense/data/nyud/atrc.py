@@ -109,7 +109,7 @@ def atrc_specs(void_zero: bool = True) -> dict[str, dict[str, Any]]:
         "semseg": {"num_classes": len(names), "class_names": list(names)},
         "depth": {"unit": "metres"},
         "normals": {},
-        "edges": {},
+        "edges": {"max_dist": 0.011, "target_kind": "labels"},
     }
 
 

@@ -53,7 +53,7 @@ def official_specs(classes: int, derive_normals: bool) -> dict[str, dict[str, An
     specs: dict[str, dict[str, Any]] = {
         "semseg": {"num_classes": len(names), "class_names": list(names)},
         "normals": {},
-        "edges": {},
+        "edges": {"max_dist": 0.011, "target_kind": "labels"},
         "depth": {"unit": "metres"},
     }
     if not derive_normals:
