@@ -22,7 +22,7 @@ import mtdense
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"mtdense": ROOT / "src" / "mtdense", "data_modules": ROOT / "data_modules"}
-EXTRAS = {"dev", "viz", "cityscapes3d", "weighting", "serve", "export"}
+EXTRAS = {"dev", "viz", "bench", "cityscapes3d", "weighting", "serve", "export"}
 
 # A room imports only from rooms of a lower floor, and from itself. `core` lies under everything.
 FLOORS = {
