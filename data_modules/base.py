@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,9 +39,13 @@ __all__ = ["DenseDataModule", "worker_init"]
 
 
 def worker_init(worker_id: int) -> None:
-    """Keeps each worker process to one thread: parallel work is the loader's business."""
+    """Keeps each worker process to one thread: parallel work is the loader's business; so is the end of workers.
+
+    A terminal sends Ctrl-C to all processes; the main one must finish its step or validation with their help.
+    """
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -286,21 +291,33 @@ class DenseDataModule(LightningDataModule, ABC):
     def state_dict(self) -> dict[str, Any]:
         """Facts about the training data, stored in checkpoints."""
         known = self.description
-        return {key: known[key] for key in ("mask_checksum", "label_counts", "top_ups", "train_size", "val_size")}
+        facts = ("mask_checksum", "label_counts", "top_ups", "train_size", "val_size")
+        return {**{key: known[key] for key in facts}, "made_of": self._made_of()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what the checkpoint says of its training data.
 
         Raises:
-            DataError: Training is to go on with another label mask.
+            DataError: Training is to go on with another label mask, other data or other augmentation.
         """
+        state_dict = dict(state_dict)
+        before = state_dict.pop("made_of", {})
         wanted = state_dict.get("mask_checksum")
         if self._mask is not None and wanted is not None and wanted != self._mask.checksum():
             raise DataError(
                 f"the checkpoint was trained with another label mask ({wanted[:12]}, not {self._mask.checksum()[:12]})",
-                "Resume with the data, label_setting, label_seed (or label_file) and mask_tasks of that run.",
+                "Resume with the data, label_setting, label_seed (or label_file), mask_tasks and, where images are held "
+                "out, val_fraction and split_seed of that run.",
             )
-        self._restored = dict(state_dict)
+        if self._mask is not None:
+            now = self._made_of()
+            for key in now.keys() & before.keys():
+                if before[key] != now[key]:
+                    raise DataError(
+                        f"the checkpoint was trained with {key} {before[key]}, not {now[key]}",
+                        f"Resume with the {key} of that run.",
+                    )
+        self._restored = state_dict
 
     # ---- inside -----------------------------------------------------------------------------------------------------
     def _check(self, task_options: Mapping[str, Any]) -> None:
@@ -346,6 +363,12 @@ class DenseDataModule(LightningDataModule, ABC):
     def _merge_specs(self, task_options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         known = self.dataset_specs()
         return {task: {**known[task], **task_options.get(task, {})} for task in self.tasks}
+
+    def _made_of(self) -> dict[str, Any]:
+        """What samples depend on besides seed, mask and order."""
+        train = self._datasets.get("train")
+        options = {key: list(v) if isinstance(v, tuple) else v for key, v in self._transform_options.items()}
+        return {"data version": None if train is None else train.version, "size": list(self.size), **options}
 
     def _derived(self) -> frozenset[str]:
         return frozenset().union(*(data.derived for data in self._datasets.values()))

@@ -9,6 +9,8 @@ on, then resumed to its end. Moments are logged in F/moments.txt before the kill
     save:N:before | half | written | after     in the N-th save of a checkpoint of that process
     batch:N:start | backward | end             in optimiser step N (counted from 0)
     validation:N                               in the N-th validation batch of that process
+
+A moment that ends in ":ctrl-c" sends SIGINT to the whole process group instead, as a terminal does.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Killer:
     """Kills this process at a moment; without one it only makes training depend on torch's global generator."""
 
     def __init__(self, moment: str | None, log: Path) -> None:
-        self.kind, *self.where = (moment or "never").split(":")
+        self.ctrl_c = (moment or "").endswith(":ctrl-c")
+        self.kind, *self.where = (moment or "never").removesuffix(":ctrl-c").split(":")
         self.log = log
         self.counts: dict[str, int] = {}
         _patch(DenseModule, "training_step", self._training_step)
@@ -50,10 +53,13 @@ class Killer:
         if kind != self.kind or [str(part) for part in where] != self.where:
             return
         with self.log.open("a") as stream:
-            stream.write(":".join((self.kind, *self.where)) + "\n")
+            stream.write(":".join((self.kind, *self.where)) + (":ctrl-c" if self.ctrl_c else "") + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.ctrl_c:
+            os.killpg(0, signal.SIGINT)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def count(self, kind: str) -> int:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -110,6 +116,7 @@ def run_once(arguments: list[str], folder: Path, moment: str | None) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)
         log = (folder / "output.txt").open("a")
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

@@ -23,6 +23,11 @@ CONFIG = ("--config", "procedural/one-label/mtl_baseline-resnet18.yaml", "--conf
 LONG = ("--trainer.max_steps", "60", "--trainer.val_check_interval", "15", "--save_every", "6")
 DATA = ("--data.train_images", "52", "--data.val_images", "9", "--data.num_workers", "2")
 
+# Lightning asks for the number of steps then, and so builds the loader before anything is restored.
+EPOCHS = ("--trainer.max_steps", "-1", "--trainer.max_epochs", "4", "--trainer.check_val_every_n_epoch", "1")
+EPOCHS = (*EPOCHS, "--trainer.val_check_interval", "1.0")
+ANEW = ("--trainer.reload_dataloaders_every_n_epochs",)
+
 SAVES = ["save:1:half", "save:2:written", "save:3:before", "save:5:after", "save:6:half", "save:9:written"]
 STEPS = ["batch:5:end", "batch:7:start", "batch:12:end", "batch:20:backward", "batch:26:start", "batch:44:end"]
 BORDERS = ["batch:13:start", "batch:39:backward", "batch:59:end"]
@@ -41,7 +46,8 @@ def run_killed(folder: Path, moments: list[list[str]], *options: str) -> tuple[d
         place = Path(run["folder"])
         codes = json.loads((place / "codes.json").read_text())
         logged = (place / "moments.txt").read_text().split() if run["moments"] else []
-        assert codes == [-signal.SIGKILL] * len(run["moments"]) + [0], (place / "output.txt").read_text()
+        ends = [1 if moment.endswith(":ctrl-c") else -signal.SIGKILL for moment in run["moments"]]
+        assert codes == [*ends, 0], (place / "output.txt").read_text()
         assert logged == run["moments"]
     first, *others = [outcome(Path(run["folder"]) / "run") for run in runs]
     return first, others
@@ -95,6 +101,20 @@ def test_killed_runs_end_alike(tmp_path: Path) -> None:
         assert_same(first, other)
 
 
+def test_ctrl_c_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
+    # In a validation, in the step before one, and in the middle of an epoch.
+    first, others = run_killed(tmp_path, [["validation:4:ctrl-c", "batch:29:start:ctrl-c", "batch:46:start:ctrl-c"]])
+    assert_same(first, others[0])
+    output = (tmp_path / "01" / "output.txt").read_text()
+    assert output.count("Stopping after this step or validation") == 3
+    assert "Traceback" not in output
+
+
+def test_a_run_bounded_by_epochs_goes_on(tmp_path: Path) -> None:
+    first, others = run_killed(tmp_path, [["batch:34:backward"]], *EPOCHS)
+    assert_same(first, others[0])
+
+
 @pytest.mark.slow
 def test_twenty_kills(tmp_path: Path) -> None:
     every = [*SAVES, *STEPS, *BORDERS, *VALIDATIONS]
@@ -119,8 +139,21 @@ def test_twenty_kills(tmp_path: Path) -> None:
             "--trainer.val_check_interval",
             "3",
         ),
+        EPOCHS,
+        (*ANEW, "1"),
+        (*EPOCHS, "--trainer.max_epochs", "8", *ANEW, "2", "--trainer.accumulate_grad_batches", "2"),
+        ("--model.schedule_interval", "epoch"),
     ],
-    ids=["no workers, validation by epoch", "accumulated gradients", "saves where epochs end", "short epochs"],
+    ids=[
+        "no workers, validation by epoch",
+        "accumulated gradients",
+        "saves where epochs end",
+        "short epochs",
+        "bounded by epochs",
+        "loaders made anew",
+        "bounded by epochs, loaders made anew, accumulated gradients",
+        "schedule by epoch",
+    ],
 )
 def test_other_schedules(tmp_path: Path, options: tuple[str, ...]) -> None:
     first, others = run_killed(

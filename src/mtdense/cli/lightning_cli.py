@@ -41,6 +41,7 @@ from mtdense.reports.prediction_writer import PredictionWriter
 from mtdense.reports.recorder import RunRecorder
 from mtdense.training.callbacks import RandomState, SaveLast
 from mtdense.training.checkpoint_io import AtomicCheckpointIO
+from mtdense.training.loading import RestoreLoader
 
 __all__ = ["MTDenseCLI", "run_lightning"]
 
@@ -143,8 +144,10 @@ class MTDenseCLI(LightningCLI):
                 entry.init_args["dirpath"] = str(checkpoint_folder(run))
 
     def before_fit(self) -> None:
-        """Opens the data before a file is written or removed: what is wrong with them costs nothing."""
+        """Opens the data and plans the batches before a file is written or removed: what is wrong costs nothing."""
         self.datamodule.setup("fit")
+        self.datamodule.trainer = self.trainer  # tells the number of ranks
+        self.datamodule.train_dataloader()
         own = self.config[self.subcommand]
         if own.overwrite and not own.trainer.fast_dev_run:
             clear_fit_folder(Path(own.run_dir), own.get("ckpt_path"))
@@ -182,7 +185,7 @@ class MTDenseCLI(LightningCLI):
         self.model.run_info = {"seed": seed, "config": self.portable}
         extra: list[Callback] = [RunRecorder(self.portable, seed, variant=own.variant, ckpt_path=own.get("ckpt_path"))]
         if self.subcommand == "fit":
-            extra += [RandomState(), SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every)]
+            extra += [RestoreLoader(), RandomState(), SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every)]
         if own.per_image is not None:
             extra.append(PerImageScores(own.per_image))
         if self.subcommand == "predict":
@@ -213,8 +216,12 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     per_image, rest = take_option(rest, "--per_image", "--per-image")
     rest += [f"--per_image={path}" for path in per_image]
     names, rest = take_option(rest, "--config", "-c")
-    config = merged_configs(names)
     ckpt_paths, _ = take_option(rest, "--ckpt_path")
+    if subcommand == "fit" and ckpt_paths and not names:
+        # A run goes on with the trainer it had, not with a default one.
+        own = default_run_folder(subcommand, None, ckpt_paths[-1], 0) / "config.yaml"
+        names = [str(own)] if own.is_file() else []
+    config = merged_configs(names)
     ckpt_path = ckpt_paths[-1] if ckpt_paths else config.get("ckpt_path")
     if images is not None and (subcommand != "predict" or ckpt_path is None):
         raise ConfigError("`--images` goes with `mtdense predict --ckpt_path X`", "name a checkpoint.")

@@ -331,6 +331,7 @@ class DenseModule(L.LightningModule, ABC):
             raise ConfigError("training has no end", "set `trainer.max_steps` or `trainer.max_epochs`.")
         units = int(total)
         if h["schedule_interval"] == "epoch":
+            self.trainer.fit_loop.setup_data()  # else the length of an epoch is unknown where steps bound the run
             units = max(1, math.ceil(units / max(1, int(self.trainer.num_training_batches))))
         schedule = create_schedule(optimizer, h["schedule"], units, h["warmup_steps"], h["poly_power"])
         return cast(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import lightning as L
+from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from mtdense.core.errors import ConfigError
 
-__all__ = ["ResumableLoader", "ResumableSampler"]
+__all__ = ["ResumableLoader", "ResumableSampler", "RestoreLoader"]
 
 
 class ResumableSampler(Protocol):
@@ -96,3 +98,20 @@ class ResumableLoader(DataLoader[Any]):
         self._order.set_epoch(state["epoch"])
         self._order.skip(state["batches"])
         self._start = state["batches"]
+
+
+class RestoreLoader(Callback):
+    """Gives the training loader its state where Lightning (2.6) forgets to.
+
+    It restores a loader only when it builds it, and builds it before anything is restored if the number of steps was
+    asked for: for a schedule of a run that is bounded by epochs.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Restores the loader and begins its pass again; the first one may have read ahead from the epoch's begin."""
+        loop = trainer.fit_loop
+        states = loop._combined_loader_states_to_load
+        if states and loop._combined_loader is not None and loop._data_fetcher is not None:
+            loop._combined_loader._load_state_dicts(states)
+            loop._combined_loader_states_to_load = []
+            iter(loop._data_fetcher)
