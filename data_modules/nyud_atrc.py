@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from data_modules.held_out import HeldOutDataModule
+from mtdense.data import DenseDataset
 from mtdense.data.label_coding import parse_axes
+from mtdense.data.location import open_root
 from mtdense.data.nyud.atrc import (
     ATRC_NAME,
     ATRC_NORMALS_AXES,
@@ -15,6 +16,7 @@ from mtdense.data.nyud.atrc import (
     atrc_specs,
     check_crop_size,
 )
+from mtdense.data.packed import open_dataset
 
 __all__ = ["NYUDAtrcDataModule"]
 
@@ -26,7 +28,7 @@ class NYUDAtrcDataModule(HeldOutDataModule):
     read.
 
     Args:
-        root: Folder with `images/` and `gt_sets/`.
+        root: Folder with `images/` and `gt_sets/`, or a pack of it.
         void_zero: Class 0 is void and classes are the 40 others; false: 41 classes, as in ASTMT.
         normals_axes: Camera axis (x right, y down, z forward) of each stored channel of normals.
         crop_size: Larger images are cropped to this height and width, around the centre; null: never.
@@ -50,9 +52,9 @@ class NYUDAtrcDataModule(HeldOutDataModule):
         **kwargs: Any,
     ) -> None:
         parse_axes(normals_axes)
-        self.root = Path(root).expanduser()
+        self.root = open_root(root)
         self.void_zero = void_zero
-        self._reading: dict[str, Any] = {
+        self.reading: dict[str, Any] = {
             "void_zero": void_zero,
             "normals_axes": normals_axes,
             "crop_size": check_crop_size(crop_size),
@@ -64,6 +66,7 @@ class NYUDAtrcDataModule(HeldOutDataModule):
         """Classes, depth, normals and edges."""
         return atrc_specs(self.void_zero)
 
-    def open_published(self, split: Literal["train", "test"]) -> NYUDAtrcDataset:
+    def open_published(self, split: Literal["train", "test"]) -> DenseDataset:
         """The images that are published for "train" or for "test"."""
-        return NYUDAtrcDataset(self.root, split, tasks=self.published_tasks(split), **self._reading)
+        tasks = self.published_tasks(split)
+        return open_dataset(NYUDAtrcDataset, self.root, split, name=self.name, tasks=tasks, reading=self.reading)

@@ -13,8 +13,10 @@ from mtdense.data.label_coding import LabelCoding
 from mtdense.data.procedural import PROCEDURAL_VERSION
 from mtdense.data.published import (
     REPLICA_FILE,
+    PublishedData,
     check_folders,
     encode_normals,
+    few,
     files_version,
     prepare_replica,
     replica_mark,
@@ -93,3 +95,23 @@ def test_normals_are_encoded_as_they_are_decoded(axes: str) -> None:
     decoded = LabelCoding(normals_axes=axes).decode(task, stored, "x")
     np.testing.assert_allclose(decoded, normals, atol=1e-6)
     assert not np.signbit(stored[0, 0]).any()
+
+
+def test_published_data_are_known_by_name() -> None:
+    made = PublishedData("test_of_names", {"train": 3}, {"train": {"depth": 2, "semseg": None}}, "here")
+    assert PublishedData.registered["test_of_names"] is made
+    PublishedData("test_of_names", {"train": 3}, {"train": {"depth": 2, "semseg": None}}, "here")
+    with pytest.raises(ConfigError, match="test_of_names"):
+        PublishedData("test_of_names", {"train": 4}, {}, "here")
+
+
+@pytest.mark.parametrize("labels", [{"train": {"depth": 4}}, {"test": {"depth": 1}}])
+def test_published_labels_need_their_images(labels: dict[str, dict[str, int]]) -> None:
+    with pytest.raises(ConfigError, match="more labels than images"):
+        PublishedData("test_of_counts", {"train": 3}, labels, "here")
+    assert "test_of_counts" not in PublishedData.registered
+
+
+def test_a_few_names() -> None:
+    assert few(["a", "b"]) == "a, b"
+    assert few(["a", "b", "c"], limit=2) == "a, b and 1 more"

@@ -6,6 +6,8 @@ Nothing here trusts a file: pictures have a size limit, arrays are read without 
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import struct
 import zlib
@@ -16,9 +18,11 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import scipy.io
 from PIL import Image, ImageOps
 
 from mtdense.core.errors import DataError
+from mtdense.data.location import Location
 from mtdense.tasks.base import ArrayAny
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "read_array",
     "read_image",
     "read_map",
+    "read_mat",
     "write_array",
     "write_image",
     "write_map",
@@ -81,7 +86,7 @@ def index_folder(folder: Path) -> dict[str, Path]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Location) -> Iterator[None]:
     """Turns whatever a decoder throws into one error that names the file."""
     try:
         yield
@@ -100,7 +105,7 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_size(path: Path, pixels: int) -> None:
+def _check_size(path: Location, pixels: int) -> None:
     if pixels > MAX_PIXELS:
         raise DataError(f"{path} has {pixels} pixels, more than the limit of {MAX_PIXELS}", "Scale it down before use.")
     if pixels == 0:
@@ -108,7 +113,7 @@ def _check_size(path: Path, pixels: int) -> None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Location) -> Iterator[Image.Image]:
     with _reading(path), path.open("rb") as stream, Image.open(stream) as picture:
         _check_size(path, picture.width * picture.height)
         picture.load()
@@ -123,7 +128,7 @@ def _content(stream: BinaryIO) -> bytes:
     return stream.read()
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Location) -> npt.NDArray[np.uint8]:
     """Reads a photograph.
 
     The EXIF orientation is applied: the array is upright as viewers show it, and labels are expected to fit that.
@@ -148,7 +153,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         return np.array(upright.convert("RGB"), dtype=np.uint8)
 
 
-def _image_from_array(array: ArrayAny, path: Path) -> npt.NDArray[np.uint8]:
+def _image_from_array(array: ArrayAny, path: Location) -> npt.NDArray[np.uint8]:
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=-1)
     if array.ndim != 3 or array.shape[-1] != 3:
@@ -165,7 +170,7 @@ def _image_from_array(array: ArrayAny, path: Path) -> npt.NDArray[np.uint8]:
     raise DataError(f"{path} has data type {array.dtype}", "Store photographs as uint8, or as floats in [0, 1].")
 
 
-def read_map(path: Path) -> ArrayAny:
+def read_map(path: Location) -> ArrayAny:
     """Reads a label file as stored: (H, W) or (H, W, C), whatever its data type.
 
     Palette pictures give their indices, not their colours. Nothing is rotated.
@@ -179,20 +184,72 @@ def read_map(path: Path) -> ArrayAny:
         return np.array(picture)
 
 
-def read_array(path: Path) -> ArrayAny:
+def read_array(path: Location) -> ArrayAny:
     """Reads an .npy array of numbers; pickled objects are refused. A trailing axis of length 1 is dropped.
 
     Raises:
         DataError: Missing, damaged, too large, or not an array of two or three axes.
     """
     with _reading(path):
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False) if isinstance(path, Path) else _viewed(path)
         if not isinstance(mapped, np.ndarray) or mapped.ndim not in (2, 3) or mapped.dtype.kind not in "biuf":
             what = f"shape {mapped.shape}, {mapped.dtype}" if isinstance(mapped, np.ndarray) else "no .npy array"
             raise DataError(f"{path} is no map ({what})", "Store a numeric array (H, W) or (H, W, C).")
         _check_size(path, int(np.prod(mapped.shape[:2])))
         array = np.array(mapped)
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+
+
+def _viewed(path: Location) -> ArrayAny:
+    """An .npy array in a pack; nothing is allocated for what its header claims."""
+    content = path.read_bytes()
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, by_columns, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"version {version[0]}.{version[1]} of .npy files is not read")
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects")
+    if len(content) - stream.tell() < math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"it is too short for {shape} of {dtype}")
+    return np.ndarray(shape, dtype, content, stream.tell(), order="F" if by_columns else "C")
+
+
+def read_mat(path: Location, key: str) -> ArrayAny:
+    """Reads an (H, W) array of numbers from a .mat file of MATLAB 5 to 7.2.
+
+    Raises:
+        DataError: Missing, damaged, too large, of a newer format, or without the array.
+    """
+    if not path.is_file():
+        raise DataError(f"no such file: {path}", "Restore it, or take the image out of the data set.")
+    try:
+        with path.open("rb") as stream:
+            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(stream)}  # type: ignore[arg-type]  # its stubs know no streams
+            # Looked at before anything is unpacked.
+            if len(shapes.get(key, (1, 1))) != 2 or np.prod(shapes.get(key, (1, 1)), dtype=float) > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: {key!r} has shape {shapes[key]}", "Store a map (H, W), scaled down if need be."
+                )
+            stream.seek(0)
+            array = scipy.io.loadmat(stream, variable_names=[key]).get(key)  # type: ignore[arg-type]
+    except DataError:
+        raise
+    except NotImplementedError as error:
+        raise DataError(f"{path} is of MATLAB 7.3", "Store it with `save -v7`.") from error
+    except Exception as error:  # a damaged file makes the decoder raise nearly anything
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"{path} cannot be decoded ({detail})", "The file is damaged or cut short: copy or download it again."
+        ) from error
+    if array is None:
+        raise DataError(f"{path} has no {key!r}, but {', '.join(sorted(shapes)) or 'nothing'}", "Copy it again.")
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or 0 in array.shape:
+        raise DataError(f"{path}: {key!r} is no map of numbers", "Copy or download it again.")
+    return array
 
 
 def write_image(path: Path, image: npt.NDArray[np.uint8]) -> None:

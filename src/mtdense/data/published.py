@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.label_coding import parse_axes
+from mtdense.data.location import Location, PackPath
 from mtdense.data.procedural import PROCEDURAL_VERSION
 from mtdense.tasks.base import ArrayAny
 
 __all__ = [
     "REPLICA_FILE",
+    "PublishedData",
     "check_folders",
     "check_label_size",
     "encode_normals",
+    "few",
     "files_version",
     "prepare_replica",
     "replica_facts",
@@ -34,7 +38,39 @@ REPLICA_FILE = "replica.json"
 _LARGEST_MARK = 65_536
 
 
-def check_folders(root: Path, folders: Sequence[str], published: str) -> None:
+@dataclass(frozen=True)
+class PublishedData:
+    """What a data set is known to hold in full; `mtdense data check` compares with it.
+
+    Making one registers it, so that a data set's file only needs a constant.
+
+    Args:
+        name: Id of the data set, the `name` of its data module.
+        counts: {split: number of images}.
+        labels: {split: {task: number of images with a label; None where nobody published it}}.
+        where: One or two sentences: which archive, who published it and where.
+
+    Raises:
+        ConfigError: Labels of a split that has no count, more labels than images, or another data set of that name.
+    """
+
+    registered: ClassVar[dict[str, PublishedData]] = {}
+    """All that were made so far, by name."""
+
+    name: str
+    counts: Mapping[str, int]
+    labels: Mapping[str, Mapping[str, int | None]]
+    where: str
+
+    def __post_init__(self) -> None:
+        for split, tasks in self.labels.items():
+            if max((number or 0 for number in tasks.values()), default=0) > self.counts.get(split, -1):
+                raise ConfigError(f"{self.name}: more labels than images in {split!r}", "Correct the published counts.")
+        if self.registered.setdefault(self.name, self) != self:
+            raise ConfigError(f"two data sets are published as {self.name!r}", "Give each a name of its own.")
+
+
+def check_folders(root: Location, folders: Sequence[str], published: str) -> None:
     """Checks that a data set and the folders needed of it are there.
 
     Args:
@@ -45,6 +81,10 @@ def check_folders(root: Path, folders: Sequence[str], published: str) -> None:
     Raises:
         DataError: One of them is missing; says so where they are one folder further down.
     """
+    if isinstance(root, PackPath) and root.pack.codec == "raw":
+        raise DataError(
+            f"{root.pack.path} is a raw pack, and files are needed here", "Prepare it with `--codec source`."
+        )
     if not root.is_dir():
         raise DataError(f"no such folder: {root}", f"Correct `data.root`, or put the data there. {published}")
     missing = [folder for folder in folders if not (root / folder).is_dir()]
@@ -54,7 +94,13 @@ def check_folders(root: Path, folders: Sequence[str], published: str) -> None:
         raise DataError(f"no such folder: {root / missing[0]}", mend)
 
 
-def check_label_size(image: ArrayAny, image_path: Path, label: ArrayAny, label_path: Path) -> None:
+def few(names: Sequence[str], limit: int = 5) -> str:
+    """The first few of some names, and how many more there are: "a, b and 3 more"."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def check_label_size(image: ArrayAny, image_path: Location, label: ArrayAny, label_path: Location) -> None:
     """Checks that a label has the height and width of its image.
 
     Raises:
@@ -89,7 +135,7 @@ def replica_facts(*, seed: int, size: Sequence[int], scenes: Mapping[str, int], 
     return {**facts, "scenes": {split: int(number) for split, number in scenes.items()}, **more}
 
 
-def replica_mark(root: Path) -> dict[str, Any] | None:
+def replica_mark(root: Location) -> dict[str, Any] | None:
     """What the mark in a folder says; None where there is none, as in genuine data.
 
     Raises:
@@ -140,7 +186,7 @@ def prepare_replica(root: Path, *, seed: int, size: Sequence[int], scenes: Mappi
     write_replica_mark(root, seed=seed, size=size, scenes=scenes, **more)
 
 
-def files_version(name: str, files: Iterable[Path], root: Path) -> str:
+def files_version(name: str, files: Iterable[Location], root: Location) -> str:
     """Name of a data version: a fingerprint of the names and sizes of its files, in any order.
 
     Args:

@@ -34,18 +34,17 @@ keeps to it, as none could be measured against its depth. MTAN's files, of anoth
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.dataset import DenseDataset
-from mtdense.data.io import MAX_PIXELS, read_image, read_map
+from mtdense.data.io import read_image, read_map, read_mat
 from mtdense.data.label_coding import LabelCoding
+from mtdense.data.location import Location
 from mtdense.data.nyud.facts import class_names
-from mtdense.data.published import check_folders, check_label_size, files_version
+from mtdense.data.published import PublishedData, check_folders, check_label_size, few, files_version
 from mtdense.data.sample import RawImage
 from mtdense.tasks import build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -59,6 +58,7 @@ __all__ = [
     "LABEL_FOLDERS",
     "LIST_FOLDER",
     "MAT_KEYS",
+    "PUBLISHED",
     "NYUDAtrcDataset",
     "atrc_specs",
     "check_crop_size",
@@ -101,6 +101,14 @@ _PUBLISHED = (
     "14EAEMXmd3zs2hIMY63UhHPSFPDAkiTzw, and as NYUDv2.tar.gz by InvPT."
 )
 
+PUBLISHED = PublishedData(
+    name=ATRC_NAME,
+    counts={"train": 795, "test": 654},
+    labels={"train": dict.fromkeys(LABEL_FOLDERS, 795), "test": dict.fromkeys(LABEL_FOLDERS, 654)},
+    where=_PUBLISHED,
+)
+"""What the archives hold."""
+
 
 def atrc_specs(void_zero: bool = True) -> dict[str, dict[str, Any]]:
     """Specifications for `build_tasks`: 40 classes (41 with void as a class), depth in metres, normals, edges."""
@@ -130,7 +138,7 @@ class NYUDAtrcDataset(DenseDataset):
     """The images of a list.
 
     Args:
-        root: Folder with `images/` and `gt_sets/`, usually called NYUD_MT or NYUDv2.
+        root: Folder, or pack of source files, with `images/` and `gt_sets/`, usually called NYUD_MT or NYUDv2.
         split: "train", or "test" (the list val.txt).
         tasks: Tasks of which all images must have labels; None: all. Labels of others are offered where they exist.
         void_zero: Class 0 is void and classes are the 40 others; False: 41 classes.
@@ -145,7 +153,7 @@ class NYUDAtrcDataset(DenseDataset):
 
     def __init__(
         self,
-        root: Path,
+        root: Location,
         split: str,
         *,
         tasks: Sequence[str] | None = None,
@@ -220,16 +228,18 @@ class NYUDAtrcDataset(DenseDataset):
 
     def _listed(self, split: str, needed: Sequence[str]) -> list[str]:
         path = self.root / LIST_FOLDER / ATRC_LISTS[split]
-        places: dict[str, Mapping[str, Path]] = {IMAGE_FOLDER: self._images}
+        places: dict[str, Mapping[str, Location]] = {IMAGE_FOLDER: self._images}
         places.update((LABEL_FOLDERS[task], self._labels[task]) for task in needed)
         lines = _read_list(path)
-        for image_id, number in lines.items():
-            for folder, files in places.items():
-                if image_id not in files:
-                    raise DataError(
-                        f"{path}, line {number}: there is no file of {image_id!r} in {self.root / folder}",
-                        "Copy it, or take the line out.",
-                    )
+        for folder, files in places.items():
+            lacking = [image_id for image_id in lines if image_id not in files]
+            if lacking:
+                number = "" if len(lacking) == 1 else f" ({len(lacking)} of {len(lines)} lack one: {few(lacking)})"
+                raise DataError(
+                    f"{path}, line {lines[lacking[0]]}: there is no file of {lacking[0]!r} in "
+                    f"{self.root / folder}{number}",
+                    "Copy it, or take the line out.",
+                )
         return list(lines)
 
     def _check_overlap(self) -> None:
@@ -243,11 +253,11 @@ class NYUDAtrcDataset(DenseDataset):
             )
 
 
-def _index(folder: Path) -> dict[str, Path]:
+def _index(folder: Location) -> dict[str, Location]:
     """{id: file} of a folder in which all data files are of one type."""
     kinds = _KINDS[folder.name]
-    found: dict[str, Path] = {}
-    example: dict[str, Path] = {}
+    found: dict[str, Location] = {}
+    example: dict[str, Location] = {}
     for path in sorted(folder.iterdir()):
         kind = path.suffix.lower()
         if kind not in kinds or path.name.startswith("."):
@@ -268,7 +278,7 @@ def _index(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_list(path: Path) -> dict[str, int]:
+def _read_list(path: Location) -> dict[str, int]:
     """{id: number of its line}, in order."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -286,33 +296,3 @@ def _read_list(path: Path) -> dict[str, int]:
     if not found:
         raise DataError(f"the list {path} is empty", "Copy it from the archive again.")
     return found
-
-
-def read_mat(path: Path, key: str) -> ArrayAny:
-    """Reads an (H, W) array of numbers from a .mat file of MATLAB 5 to 7.2.
-
-    Raises:
-        DataError: Missing, damaged, too large, of a newer format, or without the array.
-    """
-    if not path.is_file():
-        raise DataError(f"no such file: {path}", "Restore it, or take the image out of the data set.")
-    try:
-        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(str(path), appendmat=False)}
-        # Looked at before anything is unpacked.
-        if len(shapes.get(key, (1, 1))) != 2 or np.prod(shapes.get(key, (1, 1)), dtype=float) > MAX_PIXELS:
-            raise DataError(f"{path}: {key!r} has shape {shapes[key]}", "Store a map (H, W), scaled down if need be.")
-        array = scipy.io.loadmat(str(path), appendmat=False, variable_names=[key]).get(key)
-    except DataError:
-        raise
-    except NotImplementedError as error:
-        raise DataError(f"{path} is of MATLAB 7.3", "Store it with `save -v7`.") from error
-    except Exception as error:  # a damaged file makes the decoder raise nearly anything
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{path} cannot be decoded ({detail})", "The file is damaged or cut short: copy or download it again."
-        ) from error
-    if array is None:
-        raise DataError(f"{path} has no {key!r}, but {', '.join(sorted(shapes)) or 'nothing'}", "Copy it again.")
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or 0 in array.shape:
-        raise DataError(f"{path}: {key!r} is no map of numbers", "Copy or download it again.")
-    return array

@@ -26,15 +26,15 @@ axes on every image; the next, "+x+z+y", differs by 22. So channels are right, f
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.dataset import DenseDataset
 from mtdense.data.io import read_array, read_image
 from mtdense.data.label_coding import LabelCoding
+from mtdense.data.location import Location
 from mtdense.data.nyud.facts import class_names
-from mtdense.data.published import check_folders, check_label_size, files_version
+from mtdense.data.published import PublishedData, check_folders, check_label_size, few, files_version
 from mtdense.data.sample import RawImage
 from mtdense.tasks import build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -45,6 +45,7 @@ __all__ = [
     "MTAN_NAME",
     "MTAN_NORMALS_AXES",
     "MTAN_SPLITS",
+    "PUBLISHED",
     "NYUDMtanDataset",
     "mtan_specs",
 ]
@@ -67,6 +68,14 @@ MTAN_NORMALS_AXES = "+x+z-y"
 _VOID = -1
 _PUBLISHED = "MTAN (github.com/lorenmt/mtan) links the pre-processed NYUv2 files in its README."
 
+PUBLISHED = PublishedData(
+    name=MTAN_NAME,
+    counts={"train": 795, "test": 654},
+    labels={"train": dict.fromkeys(LABEL_FOLDERS, 795), "test": dict.fromkeys(LABEL_FOLDERS, 654)},
+    where=_PUBLISHED,
+)
+"""What MTAN published."""
+
 
 def mtan_specs() -> dict[str, dict[str, Any]]:
     """Specifications for `build_tasks`: 13 classes, depth in metres, normals."""
@@ -82,7 +91,7 @@ class NYUDMtanDataset(DenseDataset):
     """The images of a split; an id is the folder's name and the file's number, such as "val-17".
 
     Args:
-        root: Folder with `train/` and `val/`.
+        root: Folder, or pack of source files, with `train/` and `val/`.
         split: "train", or "test" (the folder `val`).
         tasks: Tasks of which all images must have labels; None: all. Labels of others are offered where they exist.
         normals_axes: Camera axis (x right, y down, z forward) of each stored channel of normals.
@@ -94,7 +103,7 @@ class NYUDMtanDataset(DenseDataset):
 
     def __init__(
         self,
-        root: Path,
+        root: Location,
         split: str,
         *,
         tasks: Sequence[str] | None = None,
@@ -121,8 +130,9 @@ class NYUDMtanDataset(DenseDataset):
         for path in self._folders.values():
             found = _count(path)
             if found != number:
+                lacking = [f"{i}.npy" for i in range(min(number, found), max(number, found))]
                 raise DataError(
-                    f"{self._images} holds {number} files, but {path} {found}",
+                    f"{self._images} holds {number} files, but {path} {found}: there is no {few(lacking)}",
                     "Copy the missing files; an image and its labels share a number.",
                 )
         self.ids = [f"{name}-{i}" for i in range(number)]
@@ -155,11 +165,11 @@ class NYUDMtanDataset(DenseDataset):
         return RawImage(self.ids[index], image, labels)
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Location) -> list[Location]:
     return [path for path in folder.iterdir() if path.suffix == ".npy" and not path.name.startswith(".")]
 
 
-def _count(folder: Path) -> int:
+def _count(folder: Location) -> int:
     """Number of files, which must be 0.npy, 1.npy and so on."""
     numbers = set()
     for path in _files(folder):
@@ -168,16 +178,19 @@ def _count(folder: Path) -> int:
         numbers.add(int(path.stem))
     if not numbers:
         raise DataError(f"{folder} holds no .npy file", f"Unpack the whole data set there. {_PUBLISHED}")
-    gap = next((i for i in range(len(numbers)) if i not in numbers), None)
-    if gap is not None:
+    # A stray large number must not make this list long.
+    lacking = [i for i in range(min(max(numbers) + 1, 2 * len(numbers) + 1)) if i not in numbers]
+    if lacking:
+        count = max(numbers) + 1 - len(numbers)
         raise DataError(
-            f"{folder} has a gap: there is no {gap}.npy but {max(numbers)}.npy",
+            f"{folder} has a gap: there is no {few([f'{i}.npy' for i in lacking])} but {max(numbers)}.npy"
+            + (f" ({count} are missing)" if count > 1 else ""),
             "Copy the missing files; label masks name images by number, so none may be left out.",
         )
     return len(numbers)
 
 
-def _all_files(root: Path) -> list[Path]:
+def _all_files(root: Location) -> list[Location]:
     """All files of both splits, whatever split or tasks are asked for."""
     kinds = (IMAGE_FOLDER, *LABEL_FOLDERS.values())
     folders = [root / split / kind for split in MTAN_SPLITS.values() for kind in kinds]
