@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtdense.core.errors import DataError
+from mtdense.core.errors import ConfigError, DataError
 from mtdense.tasks import Depth, LossTerms
 
 
@@ -34,6 +34,8 @@ def test_zoom_divides_metres_and_multiplies_disparity():
     for task, expected in (
         (Depth(), [1.5, 0, -1]),
         (Depth(unit="disparity"), [6, 0, -1]),
+        (Depth(unit="normalised_disparity"), [6, 0, -1]),
+        (Depth(unit="normalised_disparity", legacy_zoom=True), [1.5, 0, -1]),
         (Depth(unit="disparity", legacy_zoom=True), [1.5, 0, -1]),
     ):
         zoomed = task.zoom_label(label, 2.0)
@@ -58,6 +60,15 @@ def test_wrong_values_are_named(value):
     assert "ignore_values" in error.value.mend
 
 
+def test_normalised_disparity_is_a_share():
+    task = Depth(unit="normalised_disparity")
+    assert task.check_label(np.array([[-1.0, 0.0, 1.0]]), "d.npy").tolist() == [[-1.0, 0.0, 1.0]]
+    with pytest.raises(DataError, match=r"^d\.npy: normalised disparity reaches 1\.5, above 1"):
+        task.check_label(np.array([[0.0, 1.5]]), "d.npy")
+    assert Depth(unit="disparity").check_label(np.array([[1.5]]), "d.npy").tolist() == [[1.5]]
+    assert task.meaning != Depth(unit="disparity").meaning
+
+
 def test_any_number_type_becomes_float32():
     checked = Depth().check_label(np.array([[0, 3]], dtype=np.uint16), "x")
     assert checked.dtype == np.float32
@@ -72,6 +83,29 @@ def test_metrics():
         task.update_metric(metric, torch.tensor([[[2.0, 4.0, 9.0]]]), target, task.valid(target))
         scores[name] = metric.compute().item()
     assert scores == pytest.approx({"RMSE": math.sqrt((1 + 9) / 2), "absErr": 2.0})
+
+
+def test_metrics_count_a_range_that_training_does_not_know():
+    """0 < d < 80 as in TaskPrompter: 0 and 80 are trained on, but not scored."""
+    target = torch.tensor([[[0.0, 79.0, 80.0, 100.0, 5.0, -1.0]]])
+    prediction = torch.tensor([[[50.0, 78.0, 0.0, 0.0, 8.0, 0.0]]])
+    task = Depth(unit="disparity", score_above=0.0, score_below=80.0)
+    assert task.valid(target).sum() == 5
+    scores = {}
+    for name, metric in task.metrics().items():
+        task.update_metric(metric, prediction, target, task.valid(target) & (target != 5))
+        scores[name] = metric.compute().item()
+    assert scores == {"RMSE": 1.0, "absErr": 1.0}
+    assert Depth(**task.spec) == task != Depth(unit="disparity")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"score_above": -1.0}, {"score_below": 0.0}, {"score_above": 2.0, "score_below": 2.0}, {"score_below": True}],
+)
+def test_scored_ranges_that_make_no_sense(options):
+    with pytest.raises(ConfigError, match=r"depth\.score_"):
+        Depth(**options)
 
 
 def test_near_is_bright_in_either_unit():

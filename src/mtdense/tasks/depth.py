@@ -20,7 +20,7 @@ from mtdense.tasks.losses import count, mask_logits, masked_sum, mean_over_count
 
 __all__ = ["Depth"]
 
-UNITS = ("metres", "disparity")
+UNITS = ("metres", "disparity", "normalised_disparity")
 INVALID = -1.0
 
 
@@ -29,13 +29,18 @@ class Depth(Task):
 
     A pixel is valid where its value is finite, not negative, above `min_depth` if that is above 0, and below
     `max_depth` if there is one. A value of 0 is valid here: loaders of files that mean "missing" by 0 code it as -1.
+    Metrics may count fewer: see `score_above` and `score_below`.
 
     Args:
-        unit: "metres", or "disparity" (inverse depth, in whatever scale the data set has).
+        unit: "metres", "disparity" (pixels of the image as published, or another scale that the data set has), or
+            "normalised_disparity" (a share, 0 to 1).
         min_depth: Values up to this do not count, and predictions are raised to it.
         max_depth: Values from this on do not count; None for no limit.
         legacy_zoom: Divide disparity by the zoom as if it were depth (the public MTPSL and MTAN code does); only makes
             sense for disparity, which grows when objects come nearer.
+        score_above: Metrics count pixels above this value only; None: all valid ones.
+        score_below: Metrics count pixels below this value only; None: all valid ones. TaskPrompter and MTMamba train on
+            every disparity but score 0 < d < 80.
 
     Raises:
         ConfigError: An argument makes no sense.
@@ -49,7 +54,13 @@ class Depth(Task):
     primary_metric: ClassVar[str] = "RMSE"
 
     def __init__(
-        self, unit: str = "metres", min_depth: float = 0.0, max_depth: float | None = None, legacy_zoom: bool = False
+        self,
+        unit: str = "metres",
+        min_depth: float = 0.0,
+        max_depth: float | None = None,
+        legacy_zoom: bool = False,
+        score_above: float | None = None,
+        score_below: float | None = None,
     ) -> None:
         if unit not in UNITS:
             raise ConfigError(f"depth.unit is {unit!r}", f"Choose one of: {', '.join(UNITS)}.")
@@ -69,6 +80,7 @@ class Depth(Task):
                 "Leave it out, or set `unit: disparity`.",
             )
         self.legacy_zoom = legacy_zoom
+        self.score_above, self.score_below = _check_range(score_above, score_below)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -78,6 +90,8 @@ class Depth(Task):
             "min_depth": self.min_depth,
             "max_depth": self.max_depth,
             "legacy_zoom": self.legacy_zoom,
+            "score_above": self.score_above,
+            "score_below": self.score_below,
         }
 
     @property
@@ -86,10 +100,10 @@ class Depth(Task):
         return 1
 
     def check_label(self, label: ArrayAny, source: str) -> ArrayAny:
-        """Values of at least 0, and -1, as float32.
+        """Values of at least 0 (of at most 1 for "normalised_disparity"), and -1, as float32.
 
         Raises:
-            DataError: Wrong shape, values that are not finite, or negative ones other than -1.
+            DataError: Wrong shape, values that are not finite or too large, or negative ones other than -1.
         """
         check_shape(label, self.name, source)
         wrong = ~np.isfinite(label) | ((label < 0) & (label != INVALID))
@@ -99,11 +113,16 @@ class Depth(Task):
                 f"of at least 0, and {INVALID:g} for missing ones",
                 "List the file's codes of missing depth under `ignore_values`.",
             )
+        if self.unit == "normalised_disparity" and label.max() > 1:
+            raise DataError(
+                f"{source}: normalised disparity reaches {label.max()!s}, above 1",
+                "Read the file as `unit: disparity`, or divide it by the largest disparity that can be.",
+            )
         return label.astype(np.float32)
 
     def zoom_label(self, label: ArrayAny, zoom: float) -> ArrayAny:
         """Metres are divided by the zoom; disparity is multiplied (`legacy_zoom`: divided)."""
-        factor = zoom if self.unit == "disparity" and not self.legacy_zoom else 1 / zoom
+        factor = 1 / zoom if self.unit == "metres" or self.legacy_zoom else zoom
         return np.where(label >= 0, label * factor, label).astype(np.float32)
 
     def valid(self, target: Tensor) -> Tensor:
@@ -137,6 +156,14 @@ class Depth(Task):
         """{"RMSE", "absErr"} in the label's unit."""
         return {"RMSE": RootMeanSquaredError(), "absErr": AbsoluteError()}
 
+    def update_metric(self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Feeds a metric with the valid pixels in the range that is scored."""
+        if self.score_above is not None:
+            valid = valid & (target > self.score_above)
+        if self.score_below is not None:
+            valid = valid & (target < self.score_below)
+        metric.update(prediction, target, valid)
+
     def draw(
         self,
         values: ArrayAny,
@@ -159,3 +186,13 @@ class Depth(Task):
         shown = np.isfinite(values) & (values >= 0)
         shares = (np.where(shown, values, 0) - start) / (end - start) if end > start else np.full(values.shape, 0.5)
         return draw_scale(1 - shares if self.unit == "metres" else shares, shown)
+
+
+def _check_range(above: float | None, below: float | None) -> tuple[float | None, float | None]:
+    low = (
+        None if above is None else check_number(above, "depth.score_above", 0.0, math.inf, "Give at least 0, or null.")
+    )
+    if below is None:
+        return low, None
+    mend = "Give a number above 0 and `score_above`, or null for no limit."
+    return low, check_number(below, "depth.score_below", math.nextafter(low or 0.0, math.inf), math.inf, mend)

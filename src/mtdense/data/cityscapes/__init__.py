@@ -1,0 +1,1 @@
+"""Cityscapes: the official files, and the numbered arrays that MTAN made of them."""

@@ -1,0 +1,154 @@
+"""Where the official files of Cityscapes lie, and its camera files.
+
+```
+<root>/<type>/<split>/<city>/<city>_<sequence>_<frame>_<suffix>     six digits each; split: train, val, test
+```
+
+| type | suffix | archive | content |
+|---|---|---|---|
+| leftImg8bit | leftImg8bit.png | leftImg8bit_trainvaltest.zip | RGB |
+| gtFine | gtFine_labelIds.png | gtFine_trainvaltest.zip | label ids, see `facts` |
+| disparity | disparity.png | disparity_trainvaltest.zip | 16 bits, see `protocols` |
+| camera | camera.json | camera_trainvaltest.zip | `extrinsic.baseline` in metres, `intrinsic` `fx fy u0 v0` in pixels |
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mtdense.core.errors import DataError
+from mtdense.data.location import Location
+from mtdense.geometry import camera_matrix
+
+__all__ = [
+    "CAMERA",
+    "DISPARITY",
+    "FOLDERS",
+    "IMAGE",
+    "LABEL_MAP",
+    "WHERE",
+    "FileKind",
+    "StreetCamera",
+    "index_files",
+    "read_camera",
+]
+
+WHERE = (
+    "leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip, disparity_trainvaltest.zip and camera_trainvaltest.zip are "
+    "published at www.cityscapes-dataset.com; unpack all into one folder."
+)
+"""Where people get the data."""
+
+FOLDERS: Mapping[str, str] = {"train": "train", "test": "val"}
+"""{split: its folder}; labels of the folder `test` are not public, so the literature tests on `val`."""
+
+_LARGEST_JSON = 1_000_000
+_ID = re.compile(r"([A-Za-z][A-Za-z-]*)_[0-9]{6}_[0-9]{6}")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """One type of files.
+
+    Args:
+        folder: Folder of the type in the root.
+        suffix: What follows an image's id in a file's name.
+    """
+
+    folder: str
+    suffix: str
+
+    def place(self, split: str, image_id: str) -> str:
+        """Path of a file below the root."""
+        return f"{self.folder}/{FOLDERS[split]}/{image_id.partition('_')[0]}/{image_id}{self.suffix}"
+
+
+IMAGE = FileKind("leftImg8bit", "_leftImg8bit.png")
+"""Left images."""
+LABEL_MAP = FileKind("gtFine", "_gtFine_labelIds.png")
+"""Fine class labels."""
+DISPARITY = FileKind("disparity", "_disparity.png")
+"""Disparity of the stereo pair."""
+CAMERA = FileKind("camera", "_camera.json")
+"""Calibration."""
+
+
+def index_files(root: Location, kind: FileKind, split: str) -> dict[str, Location]:
+    """{id: file} of a type and split, sorted by id; empty where the folder is missing.
+
+    Raises:
+        DataError: A file's name is not that of an image of its city.
+    """
+    folder = root / kind.folder / FOLDERS[split]
+    found: dict[str, Location] = {}
+    if not folder.is_dir():
+        return found
+    for city in sorted(folder.iterdir()):
+        if city.name.startswith(".") or not city.is_dir():
+            continue
+        for path in city.iterdir():
+            if not path.name.endswith(kind.suffix) or path.name.startswith("."):
+                continue
+            image_id = path.name[: -len(kind.suffix)]
+            match = _ID.fullmatch(image_id)
+            if match is None or match[1] != city.name:
+                raise DataError(
+                    f"{path} is not called {city.name}_<sequence>_<frame>{kind.suffix} with six digits each",
+                    "Take it out, or unpack the archive again; files match by name.",
+                )
+            found[image_id] = path
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class StreetCamera:
+    """Calibration of an image.
+
+    Args:
+        baseline: Distance of the two cameras in metres.
+        matrix: (3, 3) intrinsics of the left camera in pixels.
+    """
+
+    baseline: float
+    matrix: npt.NDArray[np.float64]
+
+    @property
+    def baseline_focal(self) -> float:
+        """Distance in metres of what has a disparity of one pixel."""
+        return float(self.baseline * self.matrix[0, 0])
+
+
+def read_camera(path: Location) -> StreetCamera:
+    """Reads a camera file.
+
+    Raises:
+        DataError: Missing, damaged, too large, or without a number that it must have.
+    """
+    again = "Unpack camera_trainvaltest.zip again."
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_JSON + 1)
+        facts: Any = json.loads(content) if len(content) <= _LARGEST_JSON else None
+    except FileNotFoundError as error:
+        raise DataError(f"no such file: {path}", again) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({error})", again) from error
+
+    def number(group: str, key: str) -> float:
+        values = facts.get(group) if isinstance(facts, dict) else None
+        value = values.get(key) if isinstance(values, dict) else None
+        least = -math.inf if key in ("u0", "v0") else 0.0
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least < value < math.inf:
+            raise DataError(f"{path}: {group}.{key} is {value!r}, not a length", again)
+        return float(value)
+
+    intrinsic = {key: number("intrinsic", key) for key in ("fx", "fy", "u0", "v0")}
+    return StreetCamera(number("extrinsic", "baseline"), camera_matrix(*intrinsic.values()))
