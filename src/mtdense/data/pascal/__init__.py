@@ -1,0 +1,1 @@
+"""PASCAL-Context with five tasks: semantic classes, human parts, saliency, normals and edges."""
