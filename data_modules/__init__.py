@@ -7,6 +7,8 @@ import mtdense  # noqa: F401 - first: the suite makes a torchvision that does no
 # isort: split
 
 from data_modules.base import DenseDataModule
+from data_modules.cityscapes import CityscapesDataModule
+from data_modules.cityscapes_mtan import CityscapesMtanDataModule
 from data_modules.folder import FolderDataModule
 from data_modules.held_out import HeldOutDataModule
 from data_modules.images import ImagesDataModule
@@ -17,6 +19,8 @@ from data_modules.procedural import ProceduralDataModule
 from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
 
 __all__ = [
+    "CityscapesDataModule",
+    "CityscapesMtanDataModule",
     "DenseDataModule",
     "EvalSampler",
     "FolderDataModule",

@@ -10,7 +10,7 @@ from mtdense.reports.contact_sheet import UNLABELLED_GREY
 from mtdense.tasks import build_tasks
 from tests.reports.helpers import random_batch, tasks_of
 
-RED, GREEN = [250, 10, 10], [10, 250, 10]
+RED, GREEN, STRUCK = [250, 10, 10], [10, 250, 10], [190, 40, 40]
 
 
 def two_colours():
@@ -46,6 +46,21 @@ def test_a_missing_label_is_grey_and_an_empty_column_is_left_out(tmp_path):
     sheet = np.asarray(Image.open(contact_sheet([unlabelled], two_colours(), tmp_path / "b.png")))
     assert count(sheet, grey) < 100  # smoothed letters at most
     assert sheet.shape[1] < wide
+
+
+def test_what_the_mask_withholds_is_struck_through_and_what_is_not_there_is_not(tmp_path):
+    image, ids = np.zeros((64, 64, 3), np.uint8), np.ones((64, 64), int)
+    tile = (3 * 64) ** 2
+    rows = [ContactRow(image, {"semseg": ids}), ContactRow(image, {"semseg": ids}, withheld=["semseg"])]
+    sheet = np.asarray(Image.open(contact_sheet(rows, two_colours(), tmp_path / "a.png")))
+    assert count(sheet, GREEN) == tile
+    assert 0.05 * tile < count(sheet, STRUCK) < 0.2 * tile
+    faded = [round(255 - 0.35 * (255 - level)) for level in GREEN]
+    assert count(sheet, faded) > 0.7 * tile
+    rows[1] = ContactRow(image, withheld=["semseg"])
+    sheet = np.asarray(Image.open(contact_sheet(rows, two_colours(), tmp_path / "b.png")))
+    assert count(sheet, STRUCK) == 0
+    assert count(sheet, [UNLABELLED_GREY] * 3) > 0.9 * tile
 
 
 @pytest.mark.parametrize(

@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mtdense.core.errors import ConfigError
+from mtdense.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from data_modules import DenseDataModule
 
-__all__ = ["add_parser", "data_from", "run_mask"]
+__all__ = ["add_data_arguments", "add_parser", "data_classes", "data_from", "named_data", "run_mask"]
+
+# One file each in this folder.
+_ACTIONS = ("data_check", "data_show", "data_prepare", "data_replica")
+_OPTIONS_OF_DATA = "Options of the data go behind, as in `mtdense fit`: --data.label_seed 1."
+
+
+class _ActionParser(argparse.ArgumentParser):
+    """Keeps `--data.x value` together: the value of an option that it does not know would pass for a DATASET."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args(None if args is None else _joined(args), namespace)
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    rest, joined = list(arguments), []
+    while rest:
+        token = rest.pop(0)
+        if token.startswith(("--data", "--seed_everything")) and "=" not in token:
+            token = f"{token}={rest.pop(0)}" if rest and not rest[0].startswith("--") else token
+        joined.append(token)
+    return joined
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds `data` and what it can do."""
     parser = subparsers.add_parser("data", help="work with a data set, without a model")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_ActionParser)
+    for name in _ACTIONS:
+        importlib.import_module(f"mtdense.cli.{name}").add_action(actions)
     mask = actions.add_parser(
         "mask",
         help="write the label mask of a configuration to a file, and say what is in it",
-        epilog="Options of the data go behind, as in `mtdense fit`: --data.label_seed 1.",
+        epilog=_OPTIONS_OF_DATA,
     )
     mask.add_argument("--config", "-c", action="append", default=[], help="experiment; may be repeated, later ones win")
     mask.add_argument("--out", type=Path, help="JSON file to write (default: only say what the mask holds)")
@@ -88,3 +114,84 @@ def data_from(configs: Sequence[str], options: Sequence[str]) -> DenseDataModule
         parsed = parser.parse_args(["--config", str(path), *options])
     data: DenseDataModule = parser.instantiate(parsed).data
     return data
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds DATASET, --root and --config, of which `named_data` makes a data module."""
+    parser.epilog = _OPTIONS_OF_DATA
+    parser.add_argument("dataset", nargs="?", metavar="DATASET", help="such as nyud_atrc; may be left to --config")
+    parser.add_argument("--root", help="folder of the data set, or a pack of it")
+    parser.add_argument(
+        "--config", "-c", action="append", default=[], help="experiment; may be repeated, later ones win"
+    )
+    parser.set_defaults(takes_options=True)
+
+
+def data_classes() -> dict[str, type[DenseDataModule]]:
+    """{name of a data set: its data module}, sorted by name."""
+    import data_modules
+
+    found: dict[str, type[DenseDataModule]] = {}
+    waiting: list[Any] = [data_modules.DenseDataModule]
+    while waiting:
+        known = waiting.pop()
+        waiting.extend(known.__subclasses__())
+        # Pictures to predict on are no data set: they have no labels.
+        if not inspect.isabstract(known) and not issubclass(known, data_modules.ImagesDataModule):
+            found[known.name] = known
+    return dict(sorted(found.items()))
+
+
+def named_data(
+    dataset: str | None,
+    root: str | None,
+    configs: Sequence[str] = (),
+    options: Sequence[str] = (),
+    tasks: Sequence[str] | None = None,
+) -> DenseDataModule:
+    """The data module of a data set by name, of experiments, or of both.
+
+    Args:
+        dataset: `name` of a data module; None: that of the experiments.
+        root: Folder or pack; None: that of the experiments or options.
+        configs: Experiments.
+        options: `--data.x value` and the like.
+        tasks: Carry these, without their options. None: those of the experiments or options, or else all that the data
+            set has.
+
+    Raises:
+        ConfigError: An unknown name, another data set than the experiments', or tasks that nobody names.
+    """
+    known = data_classes()
+    if dataset is not None and dataset not in known:
+        hint = did_you_mean(dataset, known)
+        raise ConfigError(f"unknown data set {dataset!r}", f"{hint}Known data sets: {', '.join(known)}.")
+    given = list(options)
+    if root is not None:
+        given.insert(0, f"--data.root={root}")
+    if dataset is not None and not configs:
+        given.insert(0, f"--data={known[dataset].__module__}.{known[dataset].__qualname__}")
+        if tasks is None and not any(option.partition("=")[0].endswith(".tasks") for option in options):
+            given.insert(2, f"--data.tasks=[{','.join(_all_tasks(dataset, given))}]")
+    if tasks is not None:
+        given += _only(tasks)
+    data = data_from(configs, given)
+    if dataset is not None and data.name != dataset:
+        raise ConfigError(f"the experiment is on {data.name}, not on {dataset}", "Name one of them.")
+    return data
+
+
+def _all_tasks(dataset: str, given: Sequence[str]) -> list[str]:
+    """All tasks that a data set has with the options given."""
+    from mtdense.data.published import PublishedData
+
+    published = PublishedData.registered.get(dataset)
+    if published is None:
+        raise ConfigError(f"which tasks of {dataset}?", "Name them: `--data.tasks [semseg,depth]`.")
+    first = next(iter(published.labels["train"]))
+    return list(data_from((), [*given, *_only([first])]).dataset_specs())
+
+
+def _only(tasks: Sequence[str]) -> list[str]:
+    """Options that carry these tasks; options of single tasks are taken out, as those of others would be errors."""
+    return [f"--data.tasks=[{','.join(tasks)}]", "--data.mask_tasks=null", "--data.task_options=null"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _MARGIN, _GAP, _TASK_GAP, _HEADER, _CAPTION = 12, 4, 16, 46, 18
 _BACKGROUND, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
 # Small images are enlarged by whole factors until a tile is about this high, larger ones shrunk to twice of it.
 _TILE_HEIGHT = 176
+_STRUCK, _FADED, _RULING = (190, 40, 40), 0.35, 20
 
 
 @dataclass
@@ -37,12 +38,14 @@ class ContactRow:
         targets: {task: label (H, W) or (H, W, 3)}; tasks left out are drawn as unlabelled.
         predictions: {task: prediction of the same layout}.
         id: Written below the image.
+        withheld: Tasks whose targets a label mask leaves out: drawn faded and struck through.
     """
 
     image: Picture
     targets: Mapping[str, ArrayAny] = field(default_factory=dict)
     predictions: Mapping[str, ArrayAny] = field(default_factory=dict)
     id: str = ""
+    withheld: Collection[str] = ()
 
 
 def rows_from_batch(batch: Batch, predictions: Mapping[str, Tensor], limit: int | None = None) -> list[ContactRow]:
@@ -93,11 +96,15 @@ def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, Task], path: P
     draw = ImageDraw.Draw(sheet)
     _headers(draw, columns, places, width)
     for row, line, top in zip(rows, tiles, tops, strict=True):
-        for (_, part), tile, left in zip(columns, line, places, strict=True):
+        for (name, part), tile, left in zip(columns, line, places, strict=True):
             sheet.paste(Image.fromarray(tile), (left, top))
+            centre = (left + tile.shape[1] // 2, top + tile.shape[0] // 2)
             if part == "target" and _is_blank(tile):
-                centre = (left + tile.shape[1] // 2, top + tile.shape[0] // 2)
                 draw.text(centre, "no label", fill=(200, 200, 200), font=_font(11), anchor="mm")
+            elif part == "target" and name in row.withheld:
+                draw.text(
+                    centre, "masked", fill=_STRUCK, font=_font(14), anchor="mm", stroke_width=3, stroke_fill=_BACKGROUND
+                )
         bottom = top + max(tile.shape[0] for tile in line)
         draw.text((places[0], bottom + 2), _fit(draw, row.id, width), fill=_FAINT, font=_font(11))
     path = Path(path)
@@ -126,7 +133,17 @@ def _tiles(row: ContactRow, columns: Sequence[_Column], tasks: Mapping[str, Task
     for name, task in tasks.items():
         pictures.update({(name, part): picture for part, picture in _draw_pair(row, name, task).items()})
     blank = np.full((height, width, 3), UNLABELLED_GREY, np.uint8)
-    return [_scale(pictures.get(column, blank), height) for column in columns]
+    tiles = [_scale(pictures.get(column, blank), height) for column in columns]
+    struck = [part == "target" and name in row.withheld and name in row.targets for name, part in columns]
+    return [_strike(tile) if out else tile for tile, out in zip(tiles, struck, strict=True)]
+
+
+def _strike(picture: Picture) -> Picture:
+    """Fades a picture and rules it with slanting lines."""
+    faded = 255 - ((255 - picture.astype(np.float32)) * _FADED).round().astype(np.uint8)
+    rows, columns = np.indices(picture.shape[:2])
+    faded[(rows + columns) % _RULING < 2] = _STRUCK
+    return faded
 
 
 def _draw_pair(row: ContactRow, name: str, task: Task) -> dict[str, Picture]:
