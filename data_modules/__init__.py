@@ -15,6 +15,7 @@ from data_modules.images import ImagesDataModule
 from data_modules.nyud_atrc import NYUDAtrcDataModule
 from data_modules.nyud_mtan import NYUDMtanDataModule
 from data_modules.nyud_official import NYUDOfficialDataModule
+from data_modules.pascal_context import PASCALContextDataModule
 from data_modules.procedural import ProceduralDataModule
 from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
 
@@ -29,6 +30,7 @@ __all__ = [
     "NYUDAtrcDataModule",
     "NYUDMtanDataModule",
     "NYUDOfficialDataModule",
+    "PASCALContextDataModule",
     "PartialLabelBatchSampler",
     "ProceduralDataModule",
 ]

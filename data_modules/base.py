@@ -306,8 +306,8 @@ class DenseDataModule(LightningDataModule, ABC):
         if self._mask is not None and wanted is not None and wanted != self._mask.checksum():
             raise DataError(
                 f"the checkpoint was trained with another label mask ({wanted[:12]}, not {self._mask.checksum()[:12]})",
-                "Resume with the data, label_setting, label_seed (or label_file), mask_tasks and, where images are held "
-                "out, val_fraction and split_seed of that run.",
+                "Resume with the data, label_setting, label_seed (or label_file) and mask_tasks of that run and, where "
+                "images are held out, its val_fraction and split_seed.",
             )
         if self._mask is not None:
             now = self._made_of()

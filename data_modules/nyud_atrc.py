@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from data_modules.held_out import HeldOutDataModule
 from mtdense.data import DenseDataset
@@ -40,7 +40,6 @@ class NYUDAtrcDataModule(HeldOutDataModule):
     """
 
     name: str = ATRC_NAME
-    mask_columns: ClassVar[tuple[str, ...]] = ("semseg", "depth", "normals", "edges")
 
     def __init__(
         self,

@@ -33,7 +33,6 @@ class NYUDOfficialDataModule(HeldOutDataModule):
     """
 
     name: str = OFFICIAL_NAME
-    mask_columns: ClassVar[tuple[str, ...]] = ("semseg", "depth", "normals")
     pack_codecs: ClassVar[tuple[str, ...]] = ("raw",)
     """Codecs of packs: the official file is one file already."""
 

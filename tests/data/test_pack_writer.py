@@ -20,6 +20,7 @@ from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from mtdense.data.pack import HEADER, Pack
 from mtdense.data.pack_work import SourceWork, find_files
 from mtdense.data.pack_writer import PackReport, parts_folder, write_pack
+from mtdense.data.published import MANIFEST_NAME
 from tests.data.pack_killed import moments_of, result_of, run_once
 
 
@@ -267,3 +268,11 @@ def test_a_worker_that_dies(files: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert not out.exists()
     written(files, out, workers=2)
     assert content(out) == content(written(files, tmp_path / "y.h5").path)
+
+
+def test_the_manifest_of_a_check_is_no_part_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"1")
+    before = find_files(tmp_path)
+    (tmp_path / MANIFEST_NAME).write_text("{}")
+    assert find_files(tmp_path) == before

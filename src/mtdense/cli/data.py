@@ -67,6 +67,8 @@ def run_mask(args: argparse.Namespace) -> int:
     """
     from mtdense.data import describe_label_mask, write_label_mask
 
+    if args.out is not None and args.out.exists() and not args.overwrite:
+        raise ConfigError(f"{args.out} exists", "name another file, or say `--overwrite`.")
     data = data_from(args.config, args.options)
     mask = data.published_mask()
     facts = describe_label_mask(mask)

@@ -92,8 +92,8 @@ def _expected(data: DenseDataModule) -> Expected:
 
 def _manifest(check: DataCheck, path: Path | None) -> None:
     """Writes or verifies the manifest at `path`, or in the folder of the data where that can be written to."""
+    from mtdense.data.published import MANIFEST_NAME
     from mtdense.reports.data_check import check_manifest
-    from mtdense.reports.manifest import MANIFEST_NAME
 
     root = None if check.root is None else Path(check.root).expanduser()
     if root is None or not root.exists():

@@ -53,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         lists = (
             f"`mtdense {arguments[0]} --help` lists them; `--model.help CLASS` and `--data.help CLASS` a class's own"
         )
+        if arguments[0] == "data":
+            lists = (
+                f"`mtdense {' '.join(arguments[:2])} --help` lists them; `mtdense fit --data.help CLASS` a class's own"
+            )
         print(f"  Mend: correct the option; {lists}.", file=sys.stderr)
         return 2
     except Exception as error:

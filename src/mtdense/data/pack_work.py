@@ -19,6 +19,7 @@ from mtdense.data.dataset import DenseDataset
 from mtdense.data.location import Location, PackPath
 from mtdense.data.pack import PACK_SUFFIXES, is_entry_name
 from mtdense.data.packed import CAMERA, IMAGE, entry_name, plain_reading
+from mtdense.data.published import MANIFEST_NAME
 from mtdense.data.sample import RawImage
 from mtdense.tasks.base import ArrayAny
 
@@ -69,7 +70,7 @@ class SourceFile:
 def find_files(root: Path, leave: Sequence[Path] = ()) -> tuple[list[SourceFile], list[str]]:
     """All files below a folder, an image's near to one another.
 
-    Hidden files, archives and packs are left out. Links within the folder are followed.
+    Hidden files, archives, packs and the manifest of `data check` are left out. Links within the folder are followed.
 
     Args:
         root: The folder.
@@ -97,7 +98,7 @@ def find_files(root: Path, leave: Sequence[Path] = ()) -> tuple[list[SourceFile]
             _within(Path(place, name), top)
         for name in sorted(names):
             path = Path(place, name)
-            if name.startswith(".") or os.path.realpath(path) in skipped:
+            if name.startswith(".") or name == MANIFEST_NAME or os.path.realpath(path) in skipped:
                 continue
             _within(path, top)
             if path.suffix.lower() in (*_ARCHIVES, *PACK_SUFFIXES):

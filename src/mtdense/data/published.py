@@ -1,4 +1,4 @@
-"""What the forms of NYUD-v2 share: held-out images, checks of folders and sizes, marks of replicas, fingerprints."""
+"""What data sets in files share: facts as published, checks of folders and sizes, marks of replicas, fingerprints."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mtdense.data.procedural import PROCEDURAL_VERSION
 from mtdense.tasks.base import ArrayAny
 
 __all__ = [
+    "MANIFEST_NAME",
     "REPLICA_FILE",
     "PublishedData",
     "check_folders",
@@ -31,6 +32,9 @@ __all__ = [
     "replica_mark",
     "write_replica_mark",
 ]
+
+MANIFEST_NAME = "mtdense-manifest.json"
+"""Name of the file in which `mtdense data check --full` keeps checksums of a data set's files."""
 
 REPLICA_FILE = "replica.json"
 """Name of the file that marks a folder as a replica: procedural scenes in a data set's official layout."""

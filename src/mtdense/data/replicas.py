@@ -20,6 +20,7 @@ REPLICA_WRITERS: Mapping[str, str] = {
     "nyud_atrc": "mtdense.data.nyud.atrc_writer:write_atrc_replica",
     "nyud_mtan": "mtdense.data.nyud.mtan_writer:write_mtan_replica",
     "nyud_official": "mtdense.data.nyud.official_writer:write_official_replica",
+    "pascal_context": "mtdense.data.pascal.context_writer:write_pascal_context_replica",
 }
 """{id of the data set: module and function that write its replica, `(root, train, test, seed=..., size=..., ...)`}."""
 

@@ -12,10 +12,7 @@ from mtdense.core.errors import DataError
 from mtdense.core.progress import track
 from mtdense.reports.canonical import checksum, write_atomic
 
-__all__ = ["MANIFEST_NAME", "Differences", "Digests", "compare", "digest_files", "read_manifest", "write_manifest"]
-
-MANIFEST_NAME = "mtdense-manifest.json"
-"""Name of a manifest that lies in the folder of its data set."""
+__all__ = ["Differences", "Digests", "compare", "digest_files", "read_manifest", "write_manifest"]
 
 Digests = dict[str, tuple[int, str]]
 """{path relative to the root, with "/": (size in bytes, sha256)}."""

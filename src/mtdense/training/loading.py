@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from mtdense.core.errors import ConfigError
 
-__all__ = ["ResumableLoader", "ResumableSampler", "RestoreLoader"]
+__all__ = ["RestoreLoader", "ResumableLoader", "ResumableSampler"]
 
 
 class ResumableSampler(Protocol):

@@ -181,7 +181,13 @@ class NYUDAtrcDataset(DenseDataset):
         self._tasks = build_tasks(self._specs)
         check_folders(root, [IMAGE_FOLDER, *(LABEL_FOLDERS[task] for task in needed), LIST_FOLDER], _PUBLISHED)
         self._images = _index(root / IMAGE_FOLDER)
-        self._labels = {t: _index(root / folder) for t, folder in LABEL_FOLDERS.items() if (root / folder).is_dir()}
+        self._labels: dict[str, dict[str, Location]] = {}
+        for task, folder in LABEL_FOLDERS.items():
+            try:
+                self._labels.update({task: _index(root / folder)} if (root / folder).is_dir() else {})
+            except DataError:
+                if task in needed:
+                    raise
         self.ids = self._listed(split, needed)
         if not allow_overlap:
             self._check_overlap()

@@ -127,16 +127,24 @@ class NYUDMtanDataset(DenseDataset):
         folders = {task: root / name / folder for task, folder in LABEL_FOLDERS.items()}
         self._folders = {task: path for task, path in folders.items() if path.is_dir()}
         number = _count(self._images)
-        for path in self._folders.values():
-            found = _count(path)
-            if found != number:
-                lacking = [f"{i}.npy" for i in range(min(number, found), max(number, found))]
-                raise DataError(
-                    f"{self._images} holds {number} files, but {path} {found}: there is no {few(lacking)}",
-                    "Copy the missing files; an image and its labels share a number.",
-                )
+        for task, path in list(self._folders.items()):
+            try:
+                self._check_number(number, path)
+            except DataError:
+                if task in needed:
+                    raise
+                del self._folders[task]
         self.ids = [f"{name}-{i}" for i in range(number)]
         self.version = files_version(MTAN_NAME, _all_files(root), root)
+
+    def _check_number(self, number: int, path: Location) -> None:
+        found = _count(path)
+        if found != number:
+            lacking = [f"{i}.npy" for i in range(min(number, found), max(number, found))]
+            raise DataError(
+                f"{self._images} holds {number} files, but {path} {found}: there is no {few(lacking)}",
+                "Copy the missing files; an image and its labels share a number.",
+            )
 
     def task_specs(self) -> dict[str, dict[str, Any]]:
         """Specifications of the tasks that there are labels of."""
