@@ -23,7 +23,10 @@ _Bools = npt.NDArray[np.bool_]
 _Ints = npt.NDArray[np.int64]
 
 _ATTEMPTS = 7
-"""How often batches are dealt out anew, each time with more repeats to ease it, before the last resort."""
+"""How often batches are dealt out anew, each time with more repeats to ease it, before the last resorts."""
+
+_NODES = 2000
+"""How many partial batches are looked through for one that serves all tasks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +139,7 @@ def plan_batches(
 
     The search ends: at N batches for N images, or after `_ATTEMPTS` deals. As a last resort every batch gets the same
     small set of patterns that serves all tasks; with c images in that set, N / (capacity - c) batches hold all images
-    for certain. Where c is the capacity itself, the search is all there is.
+    for certain. Where c is the capacity itself, there is a plan if each pattern has a set of its own with it (`_sets`).
 
     Args:
         labelled: (images, tasks) bool.
@@ -148,24 +151,25 @@ def plan_batches(
     Raises:
         ConfigError: A task with fewer labelled images than `minimum`, or batches too small for all tasks.
     """
+    patterns, row_of, stock = np.unique(labelled, axis=0, return_inverse=True, return_counts=True)
+    capacity = batch_size * world_size
     for task, count in zip(tasks, labelled.sum(axis=0), strict=True):
         if count < minimum:
             raise ConfigError(
                 f"min_labelled is {minimum}, but {count} of {len(labelled)} training images are labelled for {task!r}",
-                f"Use min_labelled {count} at most, label more images for {task!r}, or leave the task out.",
+                f"Use min_labelled {_largest(patterns, stock, minimum - 1, capacity)} at most with batches of "
+                f"{capacity} images, label more images for {task!r}, or leave the task out.",
             )
-    patterns, row_of, stock = np.unique(labelled, axis=0, return_inverse=True, return_counts=True)
-    capacity = batch_size * world_size
     core = _core(patterns, stock, minimum)
-    if core.sum() > capacity:
-        raise _too_small(patterns, stock, minimum, batch_size, world_size, int(core.sum()))
-    draft = _search(patterns, stock, minimum, capacity)
-    if draft is None:
-        room = capacity - int(core.sum())
-        if room == 0:
-            raise _too_small(patterns, stock, minimum, batch_size, world_size, capacity + 1)
+    draft = _search(patterns, stock, minimum, capacity) if core.sum() <= capacity else None
+    if draft is None and (room := capacity - int(core.sum())) > 0:
         draft = Draft(patterns, stock, minimum, -(-len(labelled) // room))
         draft.repeat_core(core)
+    if draft is None:
+        sets = _sets(patterns, stock, minimum, capacity)
+        if sets is None:
+            raise _too_small(patterns, stock, minimum, batch_size, world_size)
+        draft = Draft.of_sets(patterns, stock, minimum, capacity, sets)
     fills = draft.fill(world_size)
     members = tuple(np.split(np.argsort(row_of.ravel(), kind="stable"), np.cumsum(stock)[:-1]))
     top_ups = tuple(int(n) for n in draft.added.sum(axis=1))
@@ -181,11 +185,52 @@ def _core(patterns: _Bools, stock: _Ints, minimum: int) -> _Ints:
     return core
 
 
-def _too_small(
-    patterns: _Bools, stock: _Ints, minimum: int, batch_size: int, world_size: int, needed: int
-) -> ConfigError:
+def _sets(patterns: _Bools, stock: _Ints, minimum: int, capacity: int) -> _Ints | None:
+    """For each pattern one batch that holds it and serves every task: (patterns, patterns) images; None: not found.
+
+    Without such a batch for a pattern there is no plan, and with all of them there is one. They are looked for
+    exhaustively in all small cases, see `_NODES`.
+    """
+    labels = patterns.astype(np.int64)
+    most = int(labels.sum(axis=1).max(initial=0))
+    sets = np.eye(len(stock), dtype=np.int64)
+    nodes = 0
+
+    def complete(batch: _Ints, missing: _Ints, room: int) -> bool:
+        nonlocal nodes
+        nodes += 1
+        if not missing.any():
+            return True
+        if missing.max() > room or missing.sum() > room * most or nodes > _NODES:
+            return False
+        useful = (batch < stock) & (labels[:, np.argmax(missing)] > 0)
+        for pattern in np.argsort(-(labels @ (missing > 0)), kind="stable"):
+            if useful[pattern]:
+                batch[pattern] += 1
+                if complete(batch, np.maximum(missing - labels[pattern], 0), room - 1):
+                    return True
+                batch[pattern] -= 1
+        return False
+
+    for pattern, batch in enumerate(sets):
+        nodes = 0
+        if capacity < 1 or not complete(batch, np.maximum(minimum - labels[pattern], 0), capacity - 1):
+            return None
+    return sets
+
+
+def _largest(patterns: _Bools, stock: _Ints, start: int, capacity: int) -> int:
+    """The largest `minimum`, `start` or less, for which there is a plan."""
+    start = min(start, int((stock @ patterns.astype(np.int64)).min()), capacity)
+    return next((m for m in range(start, 0, -1) if _sets(patterns, stock, m, capacity) is not None), 0)
+
+
+def _too_small(patterns: _Bools, stock: _Ints, minimum: int, batch_size: int, world_size: int) -> ConfigError:
     capacity = batch_size * world_size
-    fitting = next((m for m in range(minimum - 1, 0, -1) if _core(patterns, stock, m).sum() < capacity), 0)
+    enough = int(_core(patterns, stock, minimum).sum()) + 1
+    sizes = range(capacity + 1, enough)
+    needed = next((size for size in sizes if _sets(patterns, stock, minimum, size) is not None), enough)
+    fitting = _largest(patterns, stock, minimum - 1, capacity)
     lower = f"lower min_labelled to {fitting}" if fitting else "leave min_labelled at 0"
     return ConfigError(
         f"min_labelled {minimum} for each of {patterns.shape[1]} tasks takes batches of {needed} images, but "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +39,39 @@ class Draft:
         self.added = np.zeros(self.labels.T.shape, dtype=np.int64)  # top-ups: (tasks, patterns)
         self.counts = np.zeros((number, len(stock)), dtype=np.int64)
         self.rarest_first = np.argsort(self.stock @ self.labels, kind="stable")
+
+    @classmethod
+    def of_sets(cls, patterns: _Bools, stock: _Ints, minimum: int, capacity: int, sets: _Ints) -> Self:
+        """The last resort of all: for each image left a batch that serves every task, filled up with others that are.
+
+        Args:
+            patterns: (patterns, tasks) bool.
+            stock: (patterns,) images of each.
+            minimum: Images of every task per batch.
+            capacity: Most images of a batch.
+            sets: (patterns, patterns) for each pattern a batch that holds it and serves every task.
+        """
+        batches = []
+        left = stock.astype(np.int64)
+        while left.any():
+            batch = sets[np.argmax(left)].copy()
+            while batch.sum() < capacity and (left > batch).any():
+                batch[np.argmax(left - batch)] += 1
+            batches.append(batch)
+            left = np.maximum(left - batch, 0)
+        draft = cls(patterns, stock, minimum, len(batches))
+        draft._take(np.array(batches))
+        draft.prune()
+        draft.level()
+        return draft
+
+    def _take(self, counts: _Ints) -> None:
+        """Takes over a whole plan; what it repeats is laid to the account of the rarest task served."""
+        self.counts[:] = counts
+        self.wanted = self.counts.sum(axis=0)
+        for pattern in np.flatnonzero(self.wanted > self.stock):
+            task = next(t for t in self.rarest_first if self.labels[pattern, t])
+            self.added[task, pattern] = self.wanted[pattern] - self.stock[pattern]
 
     @property
     def sizes(self) -> _Ints:

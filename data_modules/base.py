@@ -72,6 +72,7 @@ class DenseDataModule(LightningDataModule, ABC):
         min_labelled: Labelled images of every task in each batch (of all devices together); images are repeated where
             labels are too few. 0: a plain shuffle.
         size: Height and width of the images that the network sees.
+        score_size: Height and width at which predictions are scored, being scaled to it; null: `size`.
         resize: "fit" scales each image, aspect kept, to the largest size within `size`; null leaves it as it is.
         scale_range: Augmentation: smallest and largest random zoom, drawn uniformly.
         scale_choices: Augmentation: or a list of zooms of which one is drawn.
@@ -103,6 +104,7 @@ class DenseDataModule(LightningDataModule, ABC):
         only_labelled: bool = False,
         min_labelled: int = 0,
         size: tuple[int, int] = (96, 128),
+        score_size: tuple[int, int] | None = None,
         resize: Literal["fit"] | None = "fit",
         scale_range: tuple[float, float] | None = None,
         scale_choices: list[float] | None = None,
@@ -126,6 +128,7 @@ class DenseDataModule(LightningDataModule, ABC):
         self.only_labelled = only_labelled
         self.min_labelled = min_labelled
         self._transform_options: dict[str, Any] = {
+            "score_size": score_size,
             "resize": resize,
             "scale_range": scale_range,
             "scale_choices": scale_choices,

@@ -8,7 +8,7 @@ from data_modules.held_out import HeldOutDataModule
 from mtdense.core.errors import ConfigError
 from mtdense.data import DenseDataset
 from mtdense.data.cityscapes.official import CITYSCAPES_NAME, CityscapesDataset, cityscapes_specs
-from mtdense.data.cityscapes.protocols import depth_protocol
+from mtdense.data.cityscapes.protocols import depth_protocol as find_protocol
 from mtdense.data.location import open_root
 from mtdense.data.packed import open_dataset
 
@@ -25,6 +25,7 @@ class CityscapesDataModule(HeldOutDataModule):
         root: Folder with `leftImg8bit/`, `gtFine/`, `disparity/` and, for metres, `camera/`; or a pack of it.
         depth_protocol: What depth means, and which of it is scored: "disparity", "taskprompter", "mtmamba" (both also
             with `_legacy` behind) or "metres"; see `mtdense.data.cityscapes.protocols`.
+        score_size: Height and width at which predictions are scored; "protocol": as it says, null: `size`.
         **kwargs: Options of data modules that hold out images for validation, and of all data modules.
 
     Raises:
@@ -34,16 +35,23 @@ class CityscapesDataModule(HeldOutDataModule):
 
     name: str = CITYSCAPES_NAME
 
-    def __init__(self, root: str, depth_protocol: str = "disparity", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        depth_protocol: str = "disparity",
+        score_size: tuple[int, int] | Literal["protocol"] | None = "protocol",
+        **kwargs: Any,
+    ) -> None:
         self.root = open_root(root)
         self.depth_protocol = depth_protocol
         self.reading: dict[str, Any] = {"protocol": depth_protocol}
-        super().__init__(**kwargs)
+        size = find_protocol(depth_protocol).score_size if score_size == "protocol" else score_size
+        super().__init__(score_size=size, **kwargs)
         self._check_leak()
 
     def dataset_specs(self) -> dict[str, dict[str, Any]]:
         """Classes, and depth as the protocol has it."""
-        return cityscapes_specs(depth_protocol(self.depth_protocol))
+        return cityscapes_specs(find_protocol(self.depth_protocol))
 
     def open_published(self, split: Literal["train", "test"]) -> DenseDataset:
         """The images that are published for "train" or for "test"."""
@@ -51,7 +59,7 @@ class CityscapesDataModule(HeldOutDataModule):
         return open_dataset(CityscapesDataset, self.root, split, name=self.name, tasks=tasks, reading=self.reading)
 
     def _check_leak(self) -> None:
-        reads_classes = depth_protocol(self.depth_protocol).zero_label is not None
+        reads_classes = find_protocol(self.depth_protocol).zero_label is not None
         if reads_classes and self.label_setting != "full" and {"depth", "semseg"} <= set(self.mask_tasks):
             raise ConfigError(
                 f"depth_protocol {self.depth_protocol!r} marks the sky in depth labels by its class label, which label "

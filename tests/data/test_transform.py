@@ -324,3 +324,25 @@ def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
 def test_a_canvas_that_is_none() -> None:
     with pytest.raises(ConfigError, match="canvas"):
         transform((0, 8))
+
+
+def test_targets_of_another_size_in_evaluation() -> None:
+    """Each target pixel is the stored one nearest to its centre; training does not know of it."""
+    tasks = build_tasks({"depth": {"unit": "disparity"}})
+    stored = np.arange(32.0, dtype=np.float32).reshape(4, 8)
+    raw = RawImage("a", np.zeros((4, 8, 3), np.uint8), {"depth": stored})
+    for size, expected in (((8, 16), stored.repeat(2, 0).repeat(2, 1)), ((2, 4), stored[1::2, 1::2])):
+        sample = JointTransform(tasks, (4, 8), train=False, score_size=size)(raw, np.random.default_rng(0))
+        assert sample["image"].shape == (3, 4, 8)
+        np.testing.assert_array_equal(sample["targets"]["depth"], expected)
+    trained = JointTransform(tasks, (4, 8), train=True, score_size=(8, 16))(raw, np.random.default_rng(0))
+    assert trained["targets"]["depth"].shape == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("score_size", "resize", "message"),
+    [((8, 8), "fit", "another aspect"), ((8, 16), None, "resize: fit"), ((0, 0), "fit", "no size")],
+)
+def test_score_sizes_that_make_no_sense(score_size: tuple[int, int], resize: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        JointTransform({}, (4, 8), train=False, resize=resize, score_size=score_size)

@@ -34,6 +34,7 @@ def make(roots: dict[str, Path], name: str, **options: Any) -> CityscapesDataMod
         "root": str(roots[name]),
         "tasks": TASKS,
         "size": (16, 32),
+        **({"score_size": None} if name == "cityscapes" else {}),
         "batch_size": 4,
         "val_fraction": 0.25,
     }
@@ -115,6 +116,23 @@ def test_protocols(roots: dict[str, Path]) -> None:
     data = make(roots, "cityscapes", depth_protocol="taskprompter")
     data.setup("fit")
     assert data.description["derived"] == ["depth"]
+
+
+def test_predictions_are_scored_at_the_published_size(roots: dict[str, Path]) -> None:
+    """Targets keep stored values at any size; training stays at the size of the network."""
+    data = make(roots, "cityscapes", depth_protocol="taskprompter", score_size="protocol")
+    data.setup("fit")
+    data.setup("test")
+    (trained, *_), (tested, *_) = list(data.train_dataloader()), list(data.test_dataloader())
+    assert trained["targets"]["depth"].shape[1:] == (16, 32) == tested["image"].shape[2:]
+    assert {tuple(target.shape[1:]) for target in tested["targets"].values()} == {(512, 1024)}
+    stored = data.dataset("test").load(0, TASKS).labels
+    for task in TASKS:
+        repeated = torch.from_numpy(stored[task]).repeat_interleave(16, 0).repeat_interleave(16, 1)
+        assert torch.equal(tested["targets"][task][0], repeated)
+    with pytest.raises(ConfigError, match="512x1024 has another aspect than size 32x40"):
+        make(roots, "cityscapes", depth_protocol="taskprompter", score_size="protocol", size=(32, 40))
+    make(roots, "cityscapes", score_size="protocol", size=(32, 40))
 
 
 def test_the_sky_rule_would_leak_classes(roots: dict[str, Path]) -> None:

@@ -21,7 +21,7 @@ from mtdense.data.sample import RawImage, Sample, SampleMeta
 from mtdense.geometry import crop_camera, flip_camera, resize_camera
 from mtdense.tasks.base import ArrayAny, Task
 
-__all__ = ["Geometry", "JointTransform", "check_options", "choose_crop"]
+__all__ = ["Geometry", "JointTransform", "check_options", "check_score_size", "choose_crop"]
 
 CROP_TRIES = 10
 """Crops that are drawn at most while one class covers too much (the published recipes' number)."""
@@ -167,6 +167,7 @@ class JointTransform:
         crop_max_share: See `choose_crop`; 0.75 in the InvPT line; None: off.
         flip_probability: Probability of a mirror, left to right.
         photometric: "none", "mild" or "strong", see `Photometric`.
+        score_size: Evaluation: height and width of the targets, where they are not those of the canvas; of its aspect.
 
     Raises:
         ConfigError: An option out of range, or both kinds of factors.
@@ -184,8 +185,10 @@ class JointTransform:
         crop_max_share: float | None = None,
         flip_probability: float = 0.0,
         photometric: str = "none",
+        score_size: Sequence[int] | None = None,
     ) -> None:
         check_options(size, resize, scale_range, scale_choices, crop_max_share, flip_probability)
+        check_score_size(score_size, size, resize)
         self.tasks = dict(tasks)
         self.size = (int(size[0]), int(size[1]))
         self.train = train
@@ -195,6 +198,7 @@ class JointTransform:
         self.crop_max_share = crop_max_share
         self.flip_probability = flip_probability
         self.photometric = Photometric(photometric if train else "none")
+        self.score_size = self.size if score_size is None or train else (int(score_size[0]), int(score_size[1]))
 
     def __call__(self, raw: RawImage, rng: np.random.Generator) -> Sample:
         """Transforms one image.
@@ -219,25 +223,26 @@ class JointTransform:
         base = self._base_size(source)
         if self.train:
             geometry, zoom, colour_seed = self._draw(source, base, labels, rng)
+            scored = geometry
             image = self.photometric(geometry.resample_image(raw.image), colour_seed)
         else:
-            height, width = min(base[0], self.size[0]), min(base[1], self.size[1])
-            crop = ((base[0] - height) // 2, (base[1] - width) // 2, height, width)
-            geometry, zoom = Geometry(source, base, crop, self.size), 1.0
+            geometry, zoom = _centred(source, base, self.size), 1.0
+            scored = _centred(source, self._base_size(source, self.score_size), self.score_size)
             image = geometry.resample_image(raw.image)
         return Sample(
             image=_image_tensor(image, geometry),
-            targets={name: self._target(task, labels.get(name), geometry, zoom) for name, task in self.tasks.items()},
+            targets={name: self._target(task, labels.get(name), scored, zoom) for name, task in self.tasks.items()},
             labelled={name: name in labels for name in self.tasks},
             id=raw.id,
             meta=geometry.meta(raw.camera),
         )
 
-    def _base_size(self, source: tuple[int, int]) -> tuple[int, int]:
+    def _base_size(self, source: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
         if self.resize is None:
             return source
-        zoom = min(self.size[0] / source[0], self.size[1] / source[1])
-        return _scaled(source[0], zoom, self.size[0]), _scaled(source[1], zoom, self.size[1])
+        size = size or self.size
+        zoom = min(size[0] / source[0], size[1] / source[1])
+        return _scaled(source[0], zoom, size[0]), _scaled(source[1], zoom, size[1])
 
     def _draw(
         self, source: tuple[int, int], base: tuple[int, int], labels: Mapping[str, ArrayAny], rng: np.random.Generator
@@ -268,6 +273,12 @@ class JointTransform:
         top, left = geometry.padding
         canvas[top : top + content.shape[0], left : left + content.shape[1]] = content
         return task.to_target(task.finish_label(canvas))
+
+
+def _centred(source: tuple[int, int], base: tuple[int, int], canvas: tuple[int, int]) -> Geometry:
+    """The centre of the scaled image, as large as the canvas holds."""
+    height, width = min(base[0], canvas[0]), min(base[1], canvas[1])
+    return Geometry(source, base, ((base[0] - height) // 2, (base[1] - width) // 2, height, width), canvas)
 
 
 def _scaled(length: int, factor: float, limit: int | None = None) -> int:
@@ -309,3 +320,22 @@ def check_options(
         raise ConfigError(f"crop_max_share {crop_max_share} is no share", "Give a number in (0, 1], or null.")
     if not 0 <= flip_probability <= 1:
         raise ConfigError(f"flip_probability {flip_probability} is no probability", "Give a number from 0 to 1.")
+
+
+def check_score_size(score_size: Sequence[int] | None, size: Sequence[int], resize: str | None) -> None:
+    """Checks that targets of this size can be compared with predictions of the canvas.
+
+    Raises:
+        ConfigError: No size, another aspect than the canvas, or images that are not fitted to it.
+    """
+    if score_size is None:
+        return
+    if len(score_size) != 2 or min(score_size) < 1:
+        raise ConfigError(f"score_size {list(score_size)} is no size", "Give height and width in pixels, or null.")
+    if score_size[0] * size[1] != score_size[1] * size[0]:
+        raise ConfigError(
+            f"score_size {score_size[0]}x{score_size[1]} has another aspect than size {size[0]}x{size[1]}",
+            "Give both one aspect, or score at the size of the network: `score_size: null`.",
+        )
+    if resize != "fit":
+        raise ConfigError("score_size without `resize: fit`", "Set `resize: fit`, or `score_size: null`.")

@@ -229,7 +229,9 @@ class DenseModule(L.LightningModule, ABC):
 
     def _evaluate(self, batch: Batch, stage: str) -> tuple[Outputs, dict[str, Tensor]]:
         outputs: Outputs = self(batch["image"], batch["meta"]["content"])
-        predictions = self.predictions(outputs, batch["image"].shape[-2:])
+        # A protocol may score at another size than the network's.
+        size = next(iter(batch["targets"].values())).shape[-2:]
+        predictions = self.predictions(outputs, size)
         for name, prediction in predictions.items():
             if name not in batch["targets"]:
                 continue
