@@ -6,6 +6,7 @@ on the seed. Every epoch varies it by exchanges that keep its promises, and draw
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +28,9 @@ _ATTEMPTS = 7
 
 _NODES = 2000
 """How many partial batches are looked through for one that serves all tasks."""
+
+_DEPTH = 64
+"""Images of the largest batches that are looked for in this way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,10 +180,12 @@ def plan_batches(
     return BatchPlan(members, patterns, draft.places(), minimum, top_ups, fills)
 
 
-def _core(patterns: _Bools, stock: _Ints, minimum: int) -> _Ints:
-    """(patterns,) images of each that together serve every task: a small set, found greedily."""
+def _core(patterns: _Bools, stock: _Ints, minimum: int, first: int | None = None) -> _Ints:
+    """(patterns,) images of each that together serve every task: a small set, found greedily, with `first` in it."""
     labels = patterns.astype(np.int64)
     core = np.zeros(len(stock), dtype=np.int64)
+    if first is not None:
+        core[first] = 1
     while (missing := np.maximum(minimum - core @ labels, 0)).any():
         core[np.argmax(np.where(core < stock, labels @ missing, -1))] += 1
     return core
@@ -188,48 +194,57 @@ def _core(patterns: _Bools, stock: _Ints, minimum: int) -> _Ints:
 def _sets(patterns: _Bools, stock: _Ints, minimum: int, capacity: int) -> _Ints | None:
     """For each pattern one batch that holds it and serves every task: (patterns, patterns) images; None: not found.
 
-    Without such a batch for a pattern there is no plan, and with all of them there is one. They are looked for
-    exhaustively in all small cases, see `_NODES`.
+    Without such a batch for a pattern there is no plan, and with all of them there is one.
     """
+    sets = []
+    for first in range(len(stock)):
+        found: _Ints | None = _core(patterns, stock, minimum, first)
+        if found is not None and found.sum() > capacity:
+            found = _smaller(patterns, stock, minimum, capacity, first)
+        if found is None:
+            return None
+        sets.append(found)
+    return np.array(sets)
+
+
+def _smaller(patterns: _Bools, stock: _Ints, minimum: int, capacity: int, first: int) -> _Ints | None:
+    """A batch as `_core` makes it, of `capacity` images at most: looked for exhaustively, up to `_NODES`."""
     labels = patterns.astype(np.int64)
-    most = int(labels.sum(axis=1).max(initial=0))
-    sets = np.eye(len(stock), dtype=np.int64)
+    most = int(labels.sum(axis=1).max())
+    batch = np.zeros(len(stock), dtype=np.int64)
     nodes = 0
 
-    def complete(batch: _Ints, missing: _Ints, room: int) -> bool:
+    def complete(pattern: int, missing: _Ints, room: int) -> bool:
         nonlocal nodes
         nodes += 1
+        batch[pattern] += 1
+        missing, room = np.maximum(missing - labels[pattern], 0), room - 1
         if not missing.any():
             return True
-        if missing.max() > room or missing.sum() > room * most or nodes > _NODES:
-            return False
-        useful = (batch < stock) & (labels[:, np.argmax(missing)] > 0)
-        for pattern in np.argsort(-(labels @ (missing > 0)), kind="stable"):
-            if useful[pattern]:
-                batch[pattern] += 1
-                if complete(batch, np.maximum(missing - labels[pattern], 0), room - 1):
+        if missing.max() <= room and missing.sum() <= room * most:
+            useful = (batch < stock) & (labels[:, np.argmax(missing)] > 0)
+            for following in np.argsort(-(labels @ (missing > 0)), kind="stable"):
+                if useful[following] and nodes < _NODES and complete(int(following), missing, room):
                     return True
-                batch[pattern] -= 1
+        batch[pattern] -= 1
         return False
 
-    for pattern, batch in enumerate(sets):
-        nodes = 0
-        if capacity < 1 or not complete(batch, np.maximum(minimum - labels[pattern], 0), capacity - 1):
-            return None
-    return sets
+    possible = 0 < capacity <= _DEPTH and complete(first, np.full(labels.shape[1], minimum), capacity)
+    return batch if possible else None
 
 
 def _largest(patterns: _Bools, stock: _Ints, start: int, capacity: int) -> int:
-    """The largest `minimum`, `start` or less, for which there is a plan."""
+    """The largest `minimum`, `start` or less, for which there is a plan; 0: none."""
     start = min(start, int((stock @ patterns.astype(np.int64)).min()), capacity)
-    return next((m for m in range(start, 0, -1) if _sets(patterns, stock, m, capacity) is not None), 0)
+    steps = range(1, start + 1)
+    return bisect_left(steps, True, key=lambda minimum: _sets(patterns, stock, minimum, capacity) is None)
 
 
 def _too_small(patterns: _Bools, stock: _Ints, minimum: int, batch_size: int, world_size: int) -> ConfigError:
     capacity = batch_size * world_size
-    enough = int(_core(patterns, stock, minimum).sum()) + 1
-    sizes = range(capacity + 1, enough)
-    needed = next((size for size in sizes if _sets(patterns, stock, minimum, size) is not None), enough)
+    sizes = range(capacity + 1, int(_core(patterns, stock, minimum).sum()) + 1)  # one more is enough for certain
+    needed = capacity + 1
+    needed += bisect_left(sizes, True, key=lambda size: _sets(patterns, stock, minimum, size) is not None)
     fitting = _largest(patterns, stock, minimum - 1, capacity)
     lower = f"lower min_labelled to {fitting}" if fitting else "leave min_labelled at 0"
     return ConfigError(

@@ -120,16 +120,13 @@ class Draft:
         """The last resort: the same patterns in every batch, and all other images spread evenly."""
         number = len(self.counts)
         self.counts[:] = core
-        self.wanted = np.maximum(self.stock, number * core)
-        for pattern in np.flatnonzero(self.wanted > self.stock):
-            task = next(t for t in self.rarest_first if self.labels[pattern, t])
-            self.added[task, pattern] = self.wanted[pattern] - self.stock[pattern]
-        rest = self.wanted - number * core
+        rest = np.maximum(self.stock - number * core, 0)
         sizes = self.sizes
         for pattern in np.repeat(np.arange(len(rest)), rest):
             batch = np.argmin(sizes)
             self.counts[batch, pattern] += 1
             sizes[batch] += 1
+        self._take(self.counts)
 
     def fill(self, smallest: int) -> int:
         """Adds repeats to batches with fewer images than ranks; returns how many."""

@@ -166,3 +166,9 @@ def test_select_takes_rows_by_id() -> None:
         mask.select(["a", "x"])
     with pytest.raises(DataError, match="'a' occurs twice"):
         mask.select(["a", "a"])
+
+
+@pytest.mark.parametrize("setting", ["one-label", "random-label"])
+def test_negative_seeds_are_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match="label_seed is -1"):
+        LabelMask.draw(setting, ids(4), NYUD, seed=-1)

@@ -61,8 +61,9 @@ def test_reading_orders_rows_and_columns_as_asked(tmp_path: Path) -> None:
 
 def test_files_are_not_overwritten_by_accident(tmp_path: Path) -> None:
     file = write(tmp_path)
-    with pytest.raises(DataError, match="exists"):
+    with pytest.raises(DataError, match="exists") as caught:
         write(tmp_path)
+    assert "`--overwrite` (from Python: `overwrite=True`)" in caught.value.mend
     write_label_mask(file, mask(), dataset="other", setting="full", seed=None, overwrite=True)
     content = json.loads(file.read_text())
     assert (content["dataset"], content["seed"]) == ("other", None)

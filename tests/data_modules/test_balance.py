@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,14 @@ def tables(draw: st.DrawFn) -> Bools:
         return drawn(setting, images, tasks, seed)
     shares = np.array([0.05, 0.2, 0.5, 0.9, 0.4])[:tasks]
     return np.asarray(np.random.default_rng(seed).random((images, tasks)) < shares)
+
+
+def can_be_planned(labelled: Bools, minimum: int, capacity: int) -> bool:
+    """Whether each image is in some batch that serves every task: such batches are a plan, by trying all of them."""
+    numbers = range(1, min(capacity, len(labelled)) + 1)
+    batches = [list(rows) for number in numbers for rows in combinations(range(len(labelled)), number)]
+    served = [rows for rows in batches if (labelled[rows].sum(axis=0) >= minimum).all()]
+    return {row for rows in served for row in rows} == set(range(len(labelled)))
 
 
 def check_epoch(plan: BatchPlan, labelled: Bools, capacity: int, ranks: int, epoch: int) -> Counter[int]:
@@ -70,6 +79,77 @@ def test_every_batch_serves_every_task_or_it_is_said_why_not(
         for members in plan.members:  # repeats are spread evenly, over all epochs as in one
             times = [total[int(row)] for row in members]
             assert max(times) - min(times) <= 1
+
+
+@st.composite
+def small_tables(draw: st.DrawFn) -> Bools:
+    """All label tables of up to six images and five tasks."""
+    images, tasks = draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    rows = st.lists(st.booleans(), min_size=tasks, max_size=tasks)
+    return np.array(draw(st.lists(rows, min_size=images, max_size=images)), dtype=np.bool_)
+
+
+def limits_named(labelled: Bools, minimum: int, batch_size: int, ranks: int, error: ConfigError) -> None:
+    """What the error says to do would do, and is no more than what must be done."""
+    lower = re.search(r"(?:lower min_labelled to|Use min_labelled) (\d+)", error.mend)
+    limit = int(lower[1]) if lower else 0
+    fitting = [m for m in range(1, minimum) if can_be_planned(labelled, m, batch_size * ranks)]
+    assert limit == max(fitting, default=0)
+    if raised := re.search(r"Raise batch_size to (\d+)", error.mend):
+        assert can_be_planned(labelled, minimum, int(raised[1]) * ranks)
+        assert not can_be_planned(labelled, minimum, (int(raised[1]) - 1) * ranks)
+
+
+@settings(max_examples=200, deadline=None)
+@given(labelled=small_tables(), minimum=st.integers(1, 3), batch_size=st.integers(1, 5), ranks=st.integers(1, 2))
+def test_what_can_be_planned_is_planned_and_nothing_else(
+    labelled: Bools, minimum: int, batch_size: int, ranks: int
+) -> None:
+    if len(labelled) < ranks:
+        return
+    tasks, capacity = TASKS[: labelled.shape[1]], batch_size * ranks
+    possible = can_be_planned(labelled, minimum, capacity)
+    try:
+        plan = plan_batches(labelled, tasks, minimum, batch_size=batch_size, world_size=ranks)
+    except ConfigError as error:
+        assert not possible
+        limits_named(labelled, minimum, batch_size, ranks, error)
+        return
+    assert possible
+    check_epoch(plan, labelled, capacity, ranks, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "minimum", "batch_size"),
+    [
+        # to take the image with most labels first is to need one more
+        (["110110", "100110", "110111", "001001", "111111", "111001", "111111", "011110"], 3, 4),
+        (["01101", "11111", "11011", "10110", "11101", "01011", "00010", "01110"], 2, 3),
+        (["111010", "000110", "101101", "111001", "011101"], 1, 2),
+    ],
+)
+def test_plans_that_greed_does_not_find(rows: list[str], minimum: int, batch_size: int) -> None:
+    labelled = np.array([[cell == "1" for cell in row] for row in rows])
+    plan = plan_batches(labelled, "abcdef"[: labelled.shape[1]], minimum, batch_size=batch_size)
+    assert len(plan) <= len(rows)
+    check_epoch(plan, labelled, batch_size, 1, 0)
+
+
+def test_the_smaller_of_two_limits_is_named() -> None:
+    labelled = np.eye(3, dtype=np.bool_)[[0] * 20 + [1] * 20 + [2] * 3]
+    with pytest.raises(ConfigError, match=r"3 of 43 training images are labelled for 'saliency'") as error:
+        plan_batches(labelled, TASKS[:3], 4, batch_size=8)
+    assert "Use min_labelled 2 at most with batches of 8 images" in error.value.mend
+    check_epoch(plan_batches(labelled, TASKS[:3], 2, batch_size=8), labelled, 8, 1, 0)
+    with pytest.raises(ConfigError, match="batches of 9 images"):
+        plan_batches(labelled, TASKS[:3], 3, batch_size=8)
+
+
+def test_limits_of_large_batches_are_found_quickly() -> None:
+    labelled = drawn("random-label", 3000, 5, 0)
+    with pytest.raises(ConfigError, match="at most with batches of 200 images") as error:
+        plan_batches(labelled, TASKS, 10**6, batch_size=200)
+    assert 120 <= int(re.findall(r"\d+", error.value.mend)[0]) <= 4 * 200 // 5
 
 
 @settings(max_examples=60, deadline=None)

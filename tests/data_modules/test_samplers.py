@@ -234,7 +234,7 @@ def test_too_few_images(n: int, world: int) -> None:
         (2, {"labelled": np.ones((3, 3), np.bool_), "tasks": TASKS}, r"labels \(3, 3\) of bool do not fit 4 images"),
         (2, {"labelled": np.ones((4, 3), np.bool_), "tasks": TASKS[:2]}, "and 2 tasks"),
         (2, {"labelled": np.ones((4, 3), np.int64), "tasks": TASKS}, "of int64"),
-        (2, {"labelled": np.eye(4, 3) > 0, "tasks": TASKS, "min_labelled": 1}, "Raise batch_size to 3"),
+        (2, {"labelled": np.eye(4, 3) > 0, "tasks": TASKS, "min_labelled": 1}, "Raise batch_size to 4"),
         (2, {"labelled": np.eye(4, 3) > 1, "tasks": TASKS, "min_labelled": 1}, "labelled for 'semseg'"),
     ],
 )

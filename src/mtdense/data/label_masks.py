@@ -23,6 +23,8 @@ LABEL_SETTINGS = ("full", "one-label", "random-label")
 
 
 def _rng(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise ConfigError(f"label_seed is {seed}", "Give a whole number of 0 or more.")
     return np.random.Generator(np.random.PCG64(seed))
 
 
@@ -64,7 +66,11 @@ class LabelMask:
     def draw(
         cls, setting: str, ids: Sequence[str], tasks: Sequence[str], seed: int, eligible: BoolArray | None = None
     ) -> LabelMask:
-        """Draws the mask of a label setting by its name (see `LABEL_SETTINGS`)."""
+        """Draws the mask of a label setting by its name (see `LABEL_SETTINGS`).
+
+        Raises:
+            ConfigError: No such setting, or a seed below 0.
+        """
         if setting == "full":
             return cls.full(ids, tasks, eligible)
         if setting == "one-label":

@@ -64,7 +64,10 @@ def write_label_mask(
     text = "\n".join(["{", *lines, '  "labels": {', ",\n".join(labels), "  }", "}", ""])
     try:
         if path.exists() and not overwrite:
-            raise DataError(f"label mask {path} exists", "Choose another name, or allow overwriting.")
+            raise DataError(
+                f"label mask {path} exists",
+                "Choose another name, or say `--overwrite` (from Python: `overwrite=True`).",
+            )
         _replace(path, text)
     except OSError as error:
         problem = f"label mask {path} cannot be written ({error.strerror})"
