@@ -38,11 +38,13 @@ def metrics(run: Path) -> dict[str, float]:
 def test_two_processes(tmp_path: Path) -> None:
     mtdense("fit", *MULTI, *SMALL, *ONE_BY_ONE, *TWO, "--run_dir", str(tmp_path / "run"))
     checkpoint = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    mtdense("test", "--ckpt_path", checkpoint, "--run_dir", str(tmp_path / "one"))
-    mtdense("test", "--ckpt_path", checkpoint, *TWO, "--run_dir", str(tmp_path / "two"))
+    for name, options in (("one", ()), ("two", TWO)):
+        scores = ("--per-image", str(tmp_path / f"{name}.csv"))
+        mtdense("test", "--ckpt_path", checkpoint, *options, "--run_dir", str(tmp_path / name), *scores)
     one = metrics(tmp_path / "one")
     assert set(one) == {"semseg/mIoU", "depth/RMSE", "depth/absErr", "normals/mErr"}
     assert metrics(tmp_path / "two") == one
+    assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
 
 
 @pytest.mark.slow

@@ -121,14 +121,21 @@ def test_delta_m_while_training(mtdense_main: Main, tmp_path: Path) -> None:
     signs = {"semseg/mIoU": 1, "depth/RMSE": -1, "normals/mErr": -1}
     gains = [sign * (score[name] / baselines[name.split("/")[0]] - 1) for name, sign in signs.items()]
     assert record(tmp_path / "run", "fit")["logged"]["val/delta_m"] == pytest.approx(100 * sum(gains) / 3, rel=1e-4)
-    # The file is of the training alone.
+    # Checkpoint and configuration hold the numbers: the file need not be there any more.
     (tmp_path / "single.yaml").unlink()
     assert mtdense_main("test", "--ckpt_path", checkpoint)[0] == 0
-    for text, message in (("semseg: 10.0\ndepth: 2\nnormals: 40", "fraction"), ("semseg: 0.1", "'depth'")):
+    code, err = mtdense_main("fit", "--ckpt_path", checkpoint, "--trainer.max_steps", "6")
+    assert code == 0, err
+    assert record(tmp_path / "run", "fit")["steps"] == 6
+    for text, message in (
+        ("semseg: 10.0\ndepth: 2\nnormals: 40", "a fraction"),
+        ("semseg: 0.1", "for 'depth'"),
+        ("[", "single.yaml"),
+    ):
         (tmp_path / "single.yaml").write_text(text)
         code, err = mtdense_main("fit", *MULTI, *SMALL, *option, "--run_dir", tmp_path / "other")
         assert code == 1
-        assert "single.yaml" in err and message in err
+        assert "aselines" in err and message in err
 
 
 def test_predict_writes_pictures_and_arrays(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:

@@ -86,3 +86,11 @@ def test_average_of_ideal_logits_is_a_class_frequency():
 def test_pictures_use_the_palette():
     task = SemanticSegmentation(2, palette=[[1, 2, 3], [4, 5, 6]])
     assert task.draw(np.array([[0, 1, 255]])).tolist() == [[[1, 2, 3], [4, 5, 6], [128, 128, 128]]]
+
+
+def test_an_image_alone_is_not_blamed_for_classes_that_it_lacks():
+    task = SemanticSegmentation(num_classes=21)
+    target = torch.tensor([[[3, 3, 7, 255]]])
+    for metrics, expected in ((task.metrics(), 2 / 21), (task.image_metrics(), 1.0)):
+        task.update_metric(metrics["mIoU"], target % 21, target, task.valid(target))
+        assert metrics["mIoU"].compute().item() == pytest.approx(expected)

@@ -34,6 +34,7 @@ from mtdense.cli.run_folder import (
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
 from mtdense.models import DenseModule
+from mtdense.models.baselines import read_baselines
 from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint, resolve_class
 from mtdense.reports.canonical import plain
 from mtdense.reports.per_image import PerImageScores
@@ -170,8 +171,11 @@ class MTDenseCLI(LightningCLI):
         text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_link_targets=True)
         told: dict[str, Any] = yaml.safe_load(text)
         told.update(run_dir=None, log_dir=None, ckpt_path=None, overwrite=False, per_image=None)
+        model = told["model"]["init_args"]
         for linked in ("tasks", "input_size"):
-            told["model"]["init_args"].pop(linked, None)
+            model.pop(linked, None)
+        if isinstance(model.get("delta_m_baselines"), str):
+            model["delta_m_baselines"] = read_baselines(model["delta_m_baselines"])
         return told
 
     def instantiate_classes(self) -> None:

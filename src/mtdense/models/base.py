@@ -73,8 +73,8 @@ class DenseModule(L.LightningModule, ABC):
         normalization: Mean and deviation of `imagenet` (what the papers' recipes say) or those of the backbone's
             `weights`.
         channels_last: Run convolutions in channels-last memory order; for GPUs with tensor cores.
-        delta_m_baselines: YAML or JSON file {task: score of the single-task network}, each the task's primary metric in
-            its own unit (fractions, degrees, metres); training then logs `val/delta_m`.
+        delta_m_baselines: {task: score of the single-task network}, each the task's primary metric in its own unit
+            (fractions, degrees, metres), or a YAML or JSON file that holds it; training then logs `val/delta_m`.
 
     Raises:
         ConfigError: Unknown task, option or weight.
@@ -107,7 +107,7 @@ class DenseModule(L.LightningModule, ABC):
         warmup_steps: int = 0,
         normalization: Literal["imagenet", "weights"] = "imagenet",
         channels_last: bool = False,
-        delta_m_baselines: str | None = None,
+        delta_m_baselines: dict[str, float] | str | None = None,
     ) -> None:
         super().__init__()
         # A subclass has saved its own and our arguments already.
@@ -137,7 +137,10 @@ class DenseModule(L.LightningModule, ABC):
                 for stage in ("val", "test")
             }
         )
-        self._baselines: dict[str, float] | None = None
+        if isinstance(delta_m_baselines, str):
+            # A checkpoint keeps the numbers, for the file may not be there where it is read.
+            self.hparams["delta_m_baselines"] = read_baselines(delta_m_baselines)
+        self._baselines: dict[str, float] | None = self.hparams["delta_m_baselines"]
 
     # ---- what an architecture says ---------------------------------------------------------------------------------
     @abstractmethod
@@ -285,21 +288,18 @@ class DenseModule(L.LightningModule, ABC):
 
     # ---- set-up ----------------------------------------------------------------------------------------------------
     def setup(self, stage: str) -> None:
-        """Refuses data whose tasks or classes are not the model's, and reads the baselines of Δm.
+        """Refuses data whose tasks or classes are not the model's, and baselines of Δm that are not those of its tasks.
 
         Raises:
             ConfigError: The data has a task that the model lacks, or the same task with other classes or units; or the
                 baselines of Δm are not all there.
         """
         self._check_data()
-        # Only training needs them: a checkpoint can be tested where the file is not.
-        path = self.hparams["delta_m_baselines"] if stage == "fit" else None
-        self._baselines = None if path is None else read_baselines(path)
-        if self._baselines is not None:
+        if stage == "fit" and self._baselines is not None:
             try:
                 self._delta_m(self._baselines)
             except ConfigError as error:
-                raise ConfigError(f"{path}: {error.problem}", error.mend) from error
+                raise ConfigError(f"delta_m_baselines: {error.problem}", error.mend) from error
 
     def _delta_m(self, baselines: Mapping[str, float]) -> DeltaM:
         metrics = self.stage_metrics("val")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,9 @@ __all__ = ["PerImageScores", "scores_csv"]
 class PerImageScores(Callback):
     """Writes one line per test image: its id and the value of every metric on this image alone.
 
-    Values are in the metrics' own units; a cell is empty where the image has no valid label of the task. They are for
-    finding the images that a network fails on: the mean over images of a score such as mIoU or odsF is not the score
-    of the data set, which pools pixels first.
+    Values are in the metrics' own units; a cell is empty where the image has nothing to score. They are for finding the
+    images that a network fails on: the mean over images of a score such as mIoU or odsF is not the score of the data
+    set, which pools pixels first. The mIoU of an image is over the classes that it or its prediction has.
 
     Args:
         path: File to write; a distributed run writes one file, from rank zero.
@@ -37,13 +40,20 @@ class PerImageScores(Callback):
         self._metrics: dict[str, dict[str, Metric]] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fresh metrics, beside those that score the whole data set."""
+        """Fresh metrics, beside those that score the whole data set.
+
+        Raises:
+            ConfigError: The file could not be written in the end.
+        """
+        if self.path.is_dir() or not self.path.parent.is_dir() or not os.access(self.path.parent, os.W_OK):
+            raise ConfigError(f"--per_image {self.path} cannot be written", "name a file in an existing folder.")
         self._rows = {}
-        self._metrics = {name: task.metrics() for name, task in tasks_of(pl_module).items()}
+        self._metrics = {name: task.image_metrics() for name, task in tasks_of(pl_module).items()}
         for metrics in self._metrics.values():
             for metric in metrics.values():
+                metric.to(pl_module.device)
                 # An image is scored where it was read, whatever other ranks do meanwhile.
-                metric.to(pl_module.device).sync_on_compute = False
+                metric.distributed_available_fn = lambda: False
 
     def on_test_batch_end(
         self,
@@ -71,7 +81,12 @@ class PerImageScores(Callback):
         for name, metric in self._metrics[task.name].items():
             metric.reset()
             task.update_metric(metric, prediction, target, valid)
-            values[f"{task.name}/{name}"] = float(metric.compute())
+            with warnings.catch_warnings():
+                # An image without anything to score is no news.
+                warnings.simplefilter("ignore", UserWarning)
+                value = float(metric.compute())
+            if math.isfinite(value):
+                values[f"{task.name}/{name}"] = value
         return values
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -116,6 +116,7 @@ class MapScoring:
             prediction of whole numbers as a share of its range (1 for others). Called in threads.
         protocol: Conventions, as plain values.
         details: What else to say in the end, as plain values, and further figures {name: (value, unit)}.
+        image_metrics: {name: metric} that score an image alone; those not named are as in `metrics`.
     """
 
     task: str
@@ -124,6 +125,15 @@ class MapScoring:
     protocol: dict[str, Any]
     unit: str = ""
     details: Callable[[], dict[str, Any]] = dict
+    image_metrics: Mapping[str, StreamingMetric] = field(default_factory=dict)
+
+    def add(self, *maps: Tensor) -> dict[str, float]:
+        """Adds an image to all metrics; {name: its own value}, where it has one."""
+        values = {name: float(metric(*maps)) for name, metric in self.metrics.items()}
+        for name, metric in self.image_metrics.items():
+            metric.reset()
+            values[name] = float(metric(*maps))
+        return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def score_maps(scoring: MapScoring, pairs: Sequence[Pair], workers: int = 1) -> Score:
@@ -145,8 +155,7 @@ def score_maps(scoring: MapScoring, pairs: Sequence[Pair], workers: int = 1) -> 
         with warnings.catch_warnings():
             # An image without a label is no news; a data set without one is, below.
             warnings.simplefilter("ignore", UserWarning)
-            values = {name: float(metric(*maps)) for name, metric in scoring.metrics.items()}
-        per_image[pair.id] = {name: value for name, value in values.items() if np.isfinite(value)}
+            per_image[pair.id] = scoring.add(*maps)
     check_strengths(peaks)
     figures = [
         MetricValue(

@@ -63,7 +63,8 @@ def class_scoring(
 
     protocol = {"num_classes": num_classes, "ignored": list(ignored), "label_offset": label_offset, "absent": absent}
     details = lambda: {"per_class": metric.per_class().tolist()}  # noqa: E731
-    return MapScoring(task, {"mIoU": metric}, _loader(decode, mat_key), protocol, details=details)
+    alone = {"mIoU": MeanIoU(num_classes, absent="skip")}
+    return MapScoring(task, {"mIoU": metric}, _loader(decode, mat_key), protocol, details=details, image_metrics=alone)
 
 
 def saliency_scoring(

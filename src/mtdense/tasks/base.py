@@ -201,6 +201,10 @@ class Task(ABC):
     def metrics(self) -> dict[str, Metric]:
         """Fresh metrics by name, such as {"mIoU": ...}; `update_metric` feeds them."""
 
+    def image_metrics(self) -> dict[str, Metric]:
+        """As `metrics`, to score an image alone: what it lacks must not count against its prediction."""
+        return self.metrics()
+
     def update_metric(self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Feeds one metric of `metrics()` with a batch of predictions (see `predict`)."""
         metric.update(prediction, target, valid)

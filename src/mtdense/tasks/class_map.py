@@ -113,6 +113,10 @@ class ClassMap(Task):
         """{"mIoU"}."""
         return {"mIoU": MeanIoU(self.num_classes)}
 
+    def image_metrics(self) -> dict[str, Metric]:
+        """{"mIoU"} over the classes that the image or its prediction has."""
+        return {"mIoU": MeanIoU(self.num_classes, absent="skip")}
+
     def draw(self, values: ArrayAny, like: ArrayAny | None = None) -> npt.NDArray[np.uint8]:
         """Each class in its colour."""
         return draw_classes(values, self.colours)

@@ -100,7 +100,7 @@ def _against(
         calls(theirs, finish),
         items=len(pairs[0][0]),
         tolerance=1e-4,
-        state_bytes=_state_bytes(ours),
+        state_bytes=_state_bytes(ours, pairs),
     )
 
 
@@ -126,7 +126,7 @@ def _odsf(runs: int, seed: int, size: Size) -> Comparison:
         [partial(_ods_by_libraries, *example) for example in examples],
         items=1,
         tolerance=1e-6,
-        state_bytes=_state_bytes(metric),
+        state_bytes=_state_bytes(metric, [(torch.from_numpy(a)[None], torch.from_numpy(b)[None]) for a, b in examples]),
     )
 
 
@@ -161,6 +161,10 @@ def edge_example(
     return np.floor(255 * np.clip(strength, 0, 1)).astype(np.float32) / 255, target
 
 
-def _state_bytes(metric: Metric) -> int:
-    """Memory of the sums; they are the same ones however many images there are."""
-    return sum(getattr(metric, name).nbytes for name in metric._defaults)
+def _state_bytes(metric: Metric, pairs: Pairs) -> int:
+    """Memory of the states once all pairs were added."""
+    metric.reset()
+    for pair in pairs:
+        metric.update(*pair)
+    states = [getattr(metric, name) for name in metric._defaults]
+    return sum(part.nbytes for state in states for part in (state if isinstance(state, list) else [state]))
