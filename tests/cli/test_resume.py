@@ -142,7 +142,6 @@ def test_twenty_kills(tmp_path: Path) -> None:
         EPOCHS,
         (*ANEW, "1"),
         (*EPOCHS, "--trainer.max_epochs", "8", *ANEW, "2", "--trainer.accumulate_grad_batches", "2"),
-        ("--model.schedule_interval", "epoch"),
     ],
     ids=[
         "no workers, validation by epoch",
@@ -152,7 +151,6 @@ def test_twenty_kills(tmp_path: Path) -> None:
         "bounded by epochs",
         "loaders made anew",
         "bounded by epochs, loaders made anew, accumulated gradients",
-        "schedule by epoch",
     ],
 )
 def test_other_schedules(tmp_path: Path, options: tuple[str, ...]) -> None:
@@ -161,3 +159,11 @@ def test_other_schedules(tmp_path: Path, options: tuple[str, ...]) -> None:
     )
     for other in others:
         assert_same(first, other)
+
+
+@pytest.mark.slow
+def test_a_schedule_by_epoch_of_a_run_bounded_by_steps(tmp_path: Path) -> None:
+    config = tmp_path / "by_epoch.yaml"
+    config.write_text("model: {init_args: {schedule_interval: epoch}}\n", encoding="utf-8")
+    first, others = run_killed(tmp_path, [["batch:34:backward"]], "--config", str(config))
+    assert_same(first, others[0])
