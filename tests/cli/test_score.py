@@ -119,6 +119,8 @@ def test_edges_depend_on_what_is_asked_for(edges: Path) -> None:
         (".npy", lambda values: (values / 255).astype(np.float32)),
         (".npy", lambda values: values),
         (".png", lambda values: np.repeat(values[..., None], 3, axis=-1)),
+        (".png", lambda values: np.stack([values, np.full_like(values, 255)], axis=-1)),
+        (".png", lambda values: np.stack([values, values, values, np.full_like(values, 255)], axis=-1)),
     ],
 )
 def test_codings_of_strength_agree(edges: Path, suffix: str, convert: Callable[[np.ndarray], Any]) -> None:

@@ -131,6 +131,54 @@ def test_spoilt_lists(edges: Path, mtdense_main: Main, content: bytes, expected:
     assert "ids.txt" in err
 
 
+@pytest.mark.parametrize("option", ["--per-image", "--figure"])
+@pytest.mark.parametrize("place", ["preds/a.png", "targets/sub/b.png", "preds/new.png", "targets/../preds/a.png"])
+def test_outputs_among_the_inputs(edges: Path, mtdense_main: Main, option: str, place: str) -> None:
+    before = {path: path.read_bytes() for path in edges.rglob("*.png")}
+    err = refuse(mtdense_main, "edges", edges, option, edges / place)
+    assert f"{option} {edges / place} lies in" in err
+    assert {path: path.read_bytes() for path in edges.rglob("*.png")} == before
+
+
+def test_the_list_is_no_output(edges: Path, mtdense_main: Main) -> None:
+    ids = edges / "ids.txt"
+    ids.write_text("a\n")
+    assert "same file as" in refuse(mtdense_main, "edges", edges, "--list", ids, "--per-image", ids)
+    assert ids.read_text() == "a\n"
+
+
+@pytest.mark.parametrize("option", ["--ignore-index", "--positive-above"])
+@pytest.mark.parametrize("value", ["nan", "inf", "high"])
+def test_numbers_must_be_finite(edges: Path, mtdense_main: Main, option: str, value: str) -> None:
+    places = ("--preds", edges / "preds", "--targets", edges / "targets")
+    code, err = mtdense_main("score", "saliency", *places, option, value)
+    assert code == 2
+    assert f"argument {option}: {value} is no finite number" in err
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".mat"])
+@pytest.mark.parametrize("side", ["preds", "targets"])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("task", ["edges", "saliency", "depth"])
+def test_channels_of_arrays_are_no_alpha(
+    tmp_path: Path, mtdense_main: Main, task: str, channels: int, side: str, suffix: str
+) -> None:
+    one = np.zeros((20, 20), np.float32)
+    one[5:15, 8] = 1
+    for folder in ("preds", "targets"):
+        several = np.stack([1 - one] + [one] * (channels - 1), axis=-1)
+        save(tmp_path / folder / f"a{suffix}", several if folder == side else one)
+    err = refuse(mtdense_main, task, tmp_path)
+    assert f"{side}/a{suffix}" in err
+    assert f"has shape (20, 20, {channels})" in err
+
+
+def test_normals_in_arrays_have_no_alpha(tmp_path: Path, mtdense_main: Main) -> None:
+    save(tmp_path / "targets/a.npy", np.float32([[[0, 0, 1]]]))
+    save(tmp_path / "preds/a.npy", np.float32([[[0, 0, 1, 1]]]))
+    assert "(1, 1, 4), not (H, W, 3)" in refuse(mtdense_main, "normals", tmp_path)
+
+
 def test_outputs_of_one_name(edges: Path, mtdense_main: Main) -> None:
     assert "both name" in refuse(mtdense_main, "edges", edges, "--per-image", edges / "refused.json")
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import threading
+import time
 
 import pytest
 
@@ -95,6 +98,64 @@ def test_without_a_core_to_spare_jobs_run_in_the_caller(monkeypatch):
     queue: JobQueue[int] = JobQueue(4)
     assert queue.submit(0, threading.get_ident) == [threading.get_ident()]
     assert not queue.threaded
+
+
+def test_no_more_jobs_wait_than_two_per_thread_in_use(monkeypatch):
+    monkeypatch.setattr(job_queue, "_cores", lambda: 2)
+    gate = threading.Event()
+    queue: JobQueue[bool] = JobQueue(64)
+    caller = threading.Thread(target=lambda: [queue.submit(i, gate.wait, 20) for i in range(20)], daemon=True)
+    caller.start()
+    end = time.monotonic() + 10
+    while len(queue._pending) < 5 and time.monotonic() < end:
+        caller.join(0.01)
+    caller.join(0.1)
+    waiting = len(queue._pending)
+    gate.set()
+    caller.join(20)
+    assert waiting == 5, "the fifth waits for the first of four"
+    assert not caller.is_alive()
+
+
+def test_threads_that_run_keep_their_share_of_the_cores(monkeypatch):
+    queue: JobQueue[int] = JobQueue(2)
+    queue.submit(0, int)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "9")  # no core to spare any more
+    results: list[int] = []
+    reader = threading.Thread(target=lambda: results.extend(queue.submit(1, int) + queue.join()), daemon=True)
+    reader.start()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert 0 in results
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*")
+def test_a_forked_child_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr(job_queue, "_cores", lambda: 1)  # the one slot is taken when the process forks
+    gate = threading.Event()
+    queue: JobQueue[int] = JobQueue(1)
+
+    def job(number: int) -> int:
+        started.set()
+        gate.wait(20)
+        return number
+
+    started = threading.Event()
+    results = queue.submit(0, job, 0) + queue.submit(1, job, 1)
+    assert started.wait(20)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        gate = threading.Event()
+        gate.set()
+        found = results + queue.submit(2, job, 2) + queue.join()
+        queue.submit(3, job, 3)
+        queue.discard()
+        os._exit(0 if found == [0, 1, 2] and queue.join() == [] else 1)
+    gate.set()
+    assert os.waitpid(child, 0)[1] == 0
+    assert queue.join() == [0, 1]
 
 
 def test_copies_start_afresh_and_only_when_idle():

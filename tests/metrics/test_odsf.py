@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import pickle
-import threading
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
 from mtdense.core.errors import ConfigError, DataError
-from mtdense.metrics import OdsF, job_queue
-from mtdense.metrics import odsf as module
+from mtdense.metrics import OdsF
 from mtdense.metrics.functional import average_precision, best_counts, edge_counts, ods, ois, seism_target
 
 SIZES = ((40, 50), (33, 48), (40, 50), (24, 31), (36, 36))
@@ -143,6 +142,61 @@ def test_ignored_pixels_inside_are_neither_edges_nor_predicted():
     assert metric.counts.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("label", [0, 5])
+def test_a_hole_in_a_label_map_has_no_boundary(label):
+    labels = torch.full((1, 40, 40), label)
+    labels[:, :, 30:] = 7
+    valid = torch.ones(1, 40, 40, dtype=torch.bool)
+    valid[:, 10:20, 10:20] = False
+    whole, holed, marked = (OdsF(target_kind="labels", ignore_index=255) for _ in range(3))
+    whole.update(torch.zeros(1, 40, 40), labels)
+    holed.update(torch.zeros(1, 40, 40), labels, valid)
+    marked.update(torch.zeros(1, 40, 40), torch.where(valid, labels, 255))
+    assert whole.counts[50].tolist() == [0, 40, 0, 0]
+    assert torch.equal(holed.counts, whole.counts)
+    assert torch.equal(marked.counts, whole.counts)
+    # A hole on the boundary interrupts it.
+    across = torch.roll(valid, 15, dims=2)
+    holed.reset()
+    holed.update(torch.zeros(1, 40, 40), labels, across)
+    assert 28 <= holed.counts[50, 1] <= 30
+
+
+@pytest.mark.parametrize("make", [OdsF, OdsF.nyud])
+@pytest.mark.parametrize("where", [(5, slice(None)), (slice(None), 5), (5, 5)])
+def test_an_image_of_one_row_or_column_is_left_out(make, where):
+    pred, (target,) = images(1)[0]
+    valid = torch.zeros(2, *pred.shape, dtype=torch.bool)
+    valid[0][where] = True
+    valid[1] = True
+    metric, other = make(), make()
+    metric.update([pred, pred], [target, target], list(valid))
+    other.update([pred], [target])
+    assert torch.equal(metric.counts, other.counts)
+
+
+def test_a_target_of_0_and_255_is_scored_with_one_warning():
+    pred, (target,) = images(1)[0]
+    plain = torch.zeros_like(target, dtype=torch.uint8)
+    plain[10:20, 10:20] = 255
+    metric = OdsF()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        metric.update([pred] * 3, [plain, target, plain])
+    assert [str(warning.message)[:29] for warning in found] == ["a target holds 0 and 255 only"]
+    assert metric.counts[50, 1] == target.sum()
+    assert metric.counts[0, 3] > scored([(pred, [target])]).counts[0, 3], "what is predicted there is wrong"
+
+
+def test_batches_are_fetched_whole(monkeypatch):
+    fetched = []
+    fetch = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda values: (fetched.append(values.shape), fetch(values))[1])
+    valid = torch.ones(4, 20, 20, dtype=torch.bool)
+    OdsF().update(torch.rand(4, 20, 20), torch.zeros(4, 20, 20), valid)
+    assert fetched == [(4, 20, 20)] * 3
+
+
 def test_nothing_scored_is_nan_with_a_warning():
     metric = OdsF()
     metric.update(torch.zeros(1, 20, 20), torch.zeros(1, 20, 20, dtype=torch.bool))
@@ -175,73 +229,6 @@ def test_state_does_not_grow_with_images(workers):
     assert sum(state.nbytes for state in metric.metric_state.values()) < 4000
 
 
-@pytest.fixture
-def many_cores(monkeypatch):
-    monkeypatch.setattr(job_queue, "_cores", lambda: 4)
-
-
-@pytest.mark.usefixtures("many_cores")
-class TestWorkers:
-    def busy(self, monkeypatch) -> tuple[OdsF, threading.Event]:
-        """A metric whose threads wait for the event."""
-        gate = threading.Event()
-        count = edge_counts
-        monkeypatch.setattr(module, "edge_counts", lambda *a, **k: (gate.wait(20), count(*a, **k))[1])
-        return OdsF(workers=2), gate
-
-    def test_update_does_not_wait_and_every_reader_does(self, monkeypatch):
-        made = images(3)
-        expected = scored(made).counts.tolist()
-        for read in (
-            lambda metric: metric.counts,
-            lambda metric: metric.metric_state["edge_sums"],
-            lambda metric: pickle.loads(pickle.dumps(metric)).counts,
-            lambda metric: metric.clone().counts,
-            lambda metric: metric._copy_state_dict()["edge_sums"],
-            lambda metric: (metric.compute(), metric.edge_sums)[1],
-        ):
-            metric, gate = self.busy(monkeypatch)
-            metric.update([pred for pred, _ in made], [targets for _, targets in made])
-            assert not metric.__dict__["edge_sums"].any(), "nothing has been scored yet"
-            threading.Timer(0.05, gate.set).start()
-            assert read(metric).tolist() == expected
-            monkeypatch.undo()
-            monkeypatch.setattr(job_queue, "_cores", lambda: 4)
-
-    def test_memory_of_the_batch_may_be_reused(self, monkeypatch):
-        pred, targets = images(1)[0]
-        expected = scored([(pred, targets)]).counts
-        metric, gate = self.busy(monkeypatch)
-        metric.update(pred[None], targets[0][None])
-        pred.zero_()
-        targets[0].zero_()
-        gate.set()
-        assert torch.equal(metric.counts, expected)
-
-    def test_reset_forgets_images_under_way(self, monkeypatch):
-        metric, gate = self.busy(monkeypatch)
-        metric.update(*zip(*images(3), strict=True))
-        threading.Timer(0.05, gate.set).start()
-        metric.reset()
-        assert metric.counts.sum() == 0
-
-    def test_an_error_names_its_image_and_stays(self):
-        made = images(4)
-        metric = OdsF(workers=2)
-        metric.update([pred for pred, _ in made[:2]], [targets for _, targets in made[:2]])
-        bad = made[3][0].clone()
-        bad[0, 0] = float("nan")
-        with pytest.raises(DataError, match=r"image 3: .*nan"):
-            metric.update([made[2][0], bad], [made[2][1], made[3][1]])
-            metric.compute()
-        for read in (metric.compute, lambda: metric.counts, lambda: metric.update([], []), metric.clone):
-            with pytest.raises(DataError, match="image 3"):
-                read()
-        metric.reset()
-        metric.update([made[0][0]], [made[0][1]])
-        assert torch.equal(metric.counts, scored(made[:1]).counts)
-
-
 def test_an_error_without_workers_leaves_the_metric_as_it_was():
     made = images(2)
     metric = scored(made[:1])
@@ -264,7 +251,6 @@ EDGES = torch.eye(20, dtype=torch.bool)
         (torch.zeros(1, 20, 20, dtype=torch.int64), EDGES[None], None, "int64"),
         (torch.zeros(1, 20, 20), EDGES[None] * 2, None, "holds 2"),
         (torch.zeros(1, 20, 20), EDGES[None] * 0.5, None, "no whole numbers"),
-        (torch.zeros(1, 20, 20), EDGES[None] * 255, None, "0 and 255 only"),
         (torch.zeros(1, 20, 20), EDGES[None], torch.ones(1, 20, 20), "float32 values"),
         (torch.zeros(1, 20, 20), EDGES[None], torch.ones(1, 20, 19, dtype=torch.bool), r"\(20, 19\)"),
     ],

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def run_metrics(args: argparse.Namespace) -> int:
     """Measures, prints a table, and writes the figures.
 
     Raises:
-        ConfigError: Fewer than one run or image.
+        ConfigError: Fewer than one run or image, or a file that cannot be written.
         MissingDependencyError: scikit-image is not installed.
     """
     from mtdense.core.optional import require
@@ -41,6 +42,8 @@ def run_metrics(args: argparse.Namespace) -> int:
 
     if args.runs < 1 or args.batch < 1:
         raise ConfigError(f"--runs {args.runs} --batch {args.batch}", "give whole numbers of 1 or more.")
+    if args.json is not None:
+        check_output("--json", args.json)
     require("skimage.morphology", "bench")
     found = bench_metrics(args.runs, args.batch, args.seed)
     print(_text(found))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -167,14 +168,14 @@ def _add_saliency(parser: argparse.ArgumentParser) -> None:
     )
     _add_ignore(parser, [])
     parser.add_argument(
-        "--positive-above", type=float, metavar="V", help="target value above which a pixel is salient (default: 127)"
+        "--positive-above", type=_finite, metavar="V", help="target value above which a pixel is salient (default: 127)"
     )
 
 
 def _add_ignore(parser: argparse.ArgumentParser, default: list[float]) -> None:
     parser.add_argument(
         "--ignore-index",
-        type=float,
+        type=_finite,
         nargs="+",
         default=default,
         metavar="V",
@@ -219,16 +220,16 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """Checks, before the long work, that all files can be written.
 
     Raises:
-        ConfigError: A folder, a folder that is missing or not writable, or two outputs of one name.
+        ConfigError: A folder, a folder that is missing or not writable, an input, or two outputs of one name.
         MissingDependencyError: A figure without matplotlib.
     """
     named = {"--json": args.json, "--per-image": args.per_image, "--figure": getattr(args, "figure", None)}
+    inputs = [path for path in (args.preds, args.targets, args.list) if path is not None]
     outputs: dict[Path, str] = {}
     for option, path in named.items():
         if path is None:
             continue
-        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise ConfigError(f"{option} {path} cannot be written", "Name a file in an existing, writable folder.")
+        check_output(option, path, inputs)
         if path.resolve() in outputs:
             raise ConfigError(f"{option} and {outputs[path.resolve()]} both name {path}", "Name two files.")
         outputs[path.resolve()] = option
@@ -296,6 +297,16 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
 
     convert.__name__ = f"number above 0 ({kind.__name__})"
     return convert
+
+
+def _finite(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number")
+    return value
 
 
 def _share(text: str) -> float:

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any, Generic, TypeVar
 
 from torch import distributed
@@ -24,13 +24,14 @@ def usable_workers(workers: int) -> int:
 
     Ranks of this machine are counted by LOCAL_WORLD_SIZE, which torchrun sets; without it, all ranks of the run.
     """
-    return min(workers, _cores() // _ranks())
+    return min(workers, _share())
 
 
 class JobQueue(Generic[R]):
     """Runs one function per image in threads; for functions that let go of Python's interpreter lock.
 
-    All queues of a process together never run more jobs at once than its share of the machine's cores.
+    All queues of a process together never run more jobs at once than its share of the machine's cores, which a queue
+    asks for when it first starts threads. After `os.fork` the child runs jobs under way in threads of its own.
 
     Args:
         workers: Number of threads, within `usable_workers`; with none left, jobs run in the caller.
@@ -39,7 +40,10 @@ class JobQueue(Generic[R]):
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._pool: ThreadPoolExecutor | None = None
-        self._pending: deque[tuple[int, Future[R]]] = deque()
+        self._process = 0
+        self._threads = self._shared = 0
+        # A job is kept beside its future, which a forked child cannot use: its threads are the parent's.
+        self._pending: deque[tuple[int, Callable[[], R], Future[R]]] = deque()
 
     @property
     def threaded(self) -> bool:
@@ -47,7 +51,7 @@ class JobQueue(Generic[R]):
         return self._pool is not None
 
     def submit(self, index: int, job: Callable[..., R], *args: Any) -> list[R]:
-        """Hands over a job; waits while two jobs per thread are under way, so that memory stays bounded.
+        """Hands over a job; waits while two jobs per thread in use are under way, so that memory stays bounded.
 
         Args:
             index: Which image it is, for error messages.
@@ -60,13 +64,15 @@ class JobQueue(Generic[R]):
         Raises:
             MTDenseError: What a job raised, naming the image.
         """
+        self._after_fork()
+        call = partial(job, *args)
         if self._pool is None:
-            usable = usable_workers(self.workers)
-            if usable < 1:
-                return [_named(index, lambda: job(*args))]
-            self._pool = ThreadPoolExecutor(usable, thread_name_prefix="mtdense-score")
-        self._pending.append((index, self._pool.submit(_within, _slots(_cores() // _ranks()), job, *args)))
-        return self._take(lambda: len(self._pending) > 2 * self.workers or self._pending[0][1].done())
+            self._threads, self._shared = usable_workers(self.workers), max(1, _share())
+            if self._threads < 1:
+                return [_named(index, call)]
+            self._start()
+        self._hand_over(index, call)
+        return self._take(lambda: len(self._pending) > 2 * self._threads or self._pending[0][-1].done())
 
     def join(self) -> list[R]:
         """Waits for all jobs.
@@ -81,17 +87,38 @@ class JobQueue(Generic[R]):
 
     def discard(self) -> None:
         """Drops all jobs and their results and errors; waits for those that run."""
-        for _, future in self._pending:
+        if self._process != os.getpid():
+            self._pending.clear()
+        for *_, future in self._pending:
             future.cancel()
         while self._pending:
-            future = self._pending.popleft()[1]
+            future = self._pending.popleft()[-1]
             if not future.cancelled():
                 future.exception()
 
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="mtdense-score")
+
+    def _hand_over(self, index: int, call: Callable[[], R]) -> None:
+        assert self._pool is not None
+        future = self._pool.submit(_within, _slots(self._shared, self._process), call)
+        self._pending.append((index, call, future))
+
+    def _after_fork(self) -> None:
+        if self._pool is None or self._process == os.getpid():
+            return
+        self._start()
+        calls = [(index, call) for index, call, _ in self._pending]
+        self._pending.clear()
+        for index, call in calls:
+            self._hand_over(index, call)
+
     def _take(self, ready: Callable[[], bool]) -> list[R]:
+        self._after_fork()
         results = []
         while self._pending and ready():
-            index, future = self._pending[0]
+            index, _, future = self._pending[0]
             try:
                 results.append(_named(index, future.result))
             except Exception:
@@ -119,9 +146,14 @@ def _named(index: int, call: Callable[[], R]) -> R:
         raise
 
 
-def _within(slots: threading.Semaphore, job: Callable[..., R], *args: Any) -> R:
+def _within(slots: threading.Semaphore, call: Callable[[], R]) -> R:
     with slots:
-        return job(*args)
+        return call()
+
+
+def _share() -> int:
+    """Cores that this rank has to itself."""
+    return _cores() // _ranks()
 
 
 def _cores() -> int:
@@ -138,5 +170,6 @@ def _ranks() -> int:
 
 
 @cache
-def _slots(number: int) -> threading.Semaphore:
+def _slots(number: int, process: int) -> threading.Semaphore:
+    # By process: a forked child inherits slots that are taken and that nobody gives back.
     return threading.Semaphore(number)

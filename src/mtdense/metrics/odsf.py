@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -42,7 +42,7 @@ class _Joined:
     def __get__(self, metric: OdsF | None, owner: type | None = None) -> Tensor:
         if metric is None:
             raise AttributeError(self.name)
-        metric._join()
+        metric._settle()
         state: Tensor = metric.__dict__[self.name]
         return state
 
@@ -109,7 +109,7 @@ class OdsF(StreamingMetric):
         self.nms = nms
         self.target_kind: TargetKind = target_kind
         self.ignore_index = ignore_index
-        self._seen = 0
+        self._seen = self._seen_before = 0
         self._add_count("edge_sums", (thresholds, 4))
         self._add_count("best_sums", (4,))
 
@@ -145,8 +145,9 @@ class OdsF(StreamingMetric):
     def update(self, preds: Maps, target: Maps | Sequence[Maps], valid: Maps | None = None) -> None:
         """Adds a batch; images without a pixel that counts are left out, as published evaluations do.
 
-        Padding is cut off: images are scored at the size of the rectangle of pixels that count. Others inside it are
-        neither edges nor predicted.
+        Padding is cut off: images are scored at the size of the rectangle of pixels that count, and left out where that
+        is one row or column. Others inside it are neither edges nor predicted, and no boundary runs between them and
+        those that count.
 
         Args:
             preds: Edge strength, probabilities or uint8 (B, H, W); or a list of (H, W) of different sizes.
@@ -201,8 +202,36 @@ class OdsF(StreamingMetric):
         """Forgets all images, those under way and their errors included."""
         self._queue.discard()
         self._failure = None
-        self._seen = 0
+        self._seen = self._seen_before
         super().reset()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Adds a batch and gives its own score; see `update`."""
+        # The base class resets, scores the batch alone and then adds what was before.
+        self._seen_before = self._seen
+        try:
+            return super().forward(*args, **kwargs)
+        finally:
+            self._seen_before = 0
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Sums states over ranks; what all results are read through.
+
+        Raises:
+            DataError: An image was found out in a thread.
+        """
+        self._join()
+        super().sync(*args, **kwargs)
+
+    @property
+    def metric_state(self) -> dict[str, Tensor | list[Tensor]]:
+        """The sums, for `merge_state`.
+
+        Raises:
+            DataError: An image was found out in a thread.
+        """
+        self._join()
+        return super().metric_state
 
     def plot(self, ax: Any | None = None) -> Any:
         """Draws recall and precision over thresholds, with a mark where F is highest.
@@ -226,15 +255,23 @@ class OdsF(StreamingMetric):
     def _count(self, image: EdgeMaps) -> tuple[Counts, Counts]:
         targets = image.targets
         if self.target_kind == "labels":
-            targets = [seism_target(target) for target in targets]
+            targets = [seism_target(target, image.valid) for target in targets]
         maps = [target.astype(bool) if image.valid is None else target.astype(bool) & image.valid for target in targets]
         counts = edge_counts(image.pred, maps, max_dist=self.max_dist, thresholds=self.thresholds, nms=self.nms)
         return counts, best_counts(counts)
 
     def _join(self) -> None:
         with self._remembering_failure():
-            results = self._queue.join()
-        self._add(results)
+            self._add(self._queue.join())
+
+    def _settle(self) -> None:
+        """Waits for the images under way; their errors are for those who read results, not for copies and devices."""
+        with suppress(Exception):
+            self._join()
+
+    def _copy_state_dict(self) -> dict[str, Tensor | list[Any]]:
+        self._join()
+        return super()._copy_state_dict()
 
     @contextmanager
     def _remembering_failure(self) -> Iterator[None]:
@@ -258,5 +295,5 @@ class OdsF(StreamingMetric):
         return self._score(torch.tensor(value, dtype=torch.float64), self.edge_sums[:, [1, 3]].sum())
 
     def __getstate__(self) -> dict[str, Any]:
-        self._join()
+        self._settle()
         return super().__getstate__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ def read_images(
         copy: Give arrays that share no memory with the batch.
 
     Yields:
-        Number of the image, and its maps; None where no pixel counts.
+        Number of the image, and its maps; None where no pixel counts, or only pixels of one row or column.
 
     Raises:
         DataError: Shapes do not fit, or values of targets are out of range; the message names the image.
@@ -60,6 +61,10 @@ def read_images(
         raise DataError(
             f"a batch has {', '.join(f'{size} {name}' for name, size in sizes.items())}", "Give one of each per image."
         )
+    # Whole batches leave the accelerator at once.
+    preds, target, valid = (
+        _to_numpy(values) if isinstance(values, Tensor) else values for values in (preds, target, valid)
+    )
     for i, pred in enumerate(preds):
         try:
             image = _read_image(pred, target[i], None if valid is None else valid[i], ignored, binary)
@@ -92,9 +97,7 @@ def _read_image(pred: Any, target: Any, valid: Any, ignored: int | None, binary:
             maps.append(values)
             masks.append(mask)
     counts = _all_of(strength.shape, valid, masks)
-    if not maps or (counts is not None and not counts.any()):
-        return None
-    return _cut(strength, maps, counts)
+    return _cut(strength, maps, counts) if maps else None
 
 
 def _checked(values: Array, ignored: int | None, binary: bool) -> tuple[Array, npt.NDArray[np.bool_] | None]:
@@ -121,9 +124,13 @@ def _checked(values: Array, ignored: int | None, binary: bool) -> tuple[Array, n
         )
     if mask is not None and mask.any() and not kept.any() and not mask[_box(mask)].all():
         # Padding lies around the other pixels; these lie among them, as edges do in a PNG of 0 and 255.
-        raise DataError(
-            f"a target holds 0 and {ignored} only, and {ignored} stands for pixels that do not count",
-            f"Give `target > 0` if {ignored} means edge.",
+        # No more than a warning: a photograph of a plain wall has no edge either. Without the number of the image, so
+        # that it is given once.
+        warnings.warn(
+            f"a target holds 0 and {ignored} only, and {ignored} stands for pixels that do not count; give "
+            f"`target > 0` if {ignored} means edge",
+            UserWarning,
+            stacklevel=2,
         )
     return values, mask
 
@@ -144,11 +151,15 @@ def _all_of(
     return np.logical_and.reduce(known) if known else None
 
 
-def _cut(strength: Array, maps: list[Array], counts: npt.NDArray[np.bool_] | None) -> EdgeMaps:
+def _cut(strength: Array, maps: list[Array], counts: npt.NDArray[np.bool_] | None) -> EdgeMaps | None:
     if counts is None:
         return EdgeMaps(strength, maps, None)
+    if not counts.any():
+        return None
     box = _box(counts)
     strength, maps, counts = strength[box], [values[box] for values in maps], counts[box]
+    if min(counts.shape) < 2:
+        return None  # neither boundaries nor a direction across them
     if counts.all():
         return EdgeMaps(strength, maps, None)
     return EdgeMaps(np.where(counts, strength, 0), [np.where(counts, values, 0) for values in maps], counts.copy())
@@ -162,9 +173,9 @@ def _box(counts: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 def _to_numpy(values: Any) -> Array:
     if isinstance(values, Tensor):
-        values = values.detach()
+        values = values.detach().cpu()
         if values.dtype in (torch.float16, torch.bfloat16):
             values = values.float()
-        values = values.cpu().numpy()
+        values = values.numpy()
     array: Array = np.asarray(values)
     return array

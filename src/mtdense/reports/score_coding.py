@@ -30,6 +30,9 @@ __all__ = [
 
 Double = npt.NDArray[np.float64]
 
+# Files whose channels have no meaning of their own; all others are pictures.
+_ARRAYS = (".npy", ".mat")
+
 
 def check_size(pred: ArrayAny, pred_path: Path, target: ArrayAny, target_path: Path) -> None:
     """Checks that a prediction has the height and width of its target.
@@ -50,10 +53,15 @@ def one_channel(stored: ArrayAny, path: Path) -> ArrayAny:
     """(H, W) of a map, or of a grey picture stored with equal channels or with alpha.
 
     Raises:
-        DataError: A picture of colours.
+        DataError: A picture of colours, or an array of several channels.
     """
     if stored.ndim == 2:
         return stored
+    if path.suffix.lower() in _ARRAYS:
+        raise DataError(
+            f"{path} has shape {stored.shape}: {stored.shape[-1]} channels, not one value per pixel",
+            "Store an array (H, W): the one channel to score, or the class ids that `argmax` gives.",
+        )
     colours = stored[..., :-1] if stored.shape[-1] in (2, 4) else stored
     if (colours == colours[..., :1]).all():
         return colours[..., 0]
@@ -200,7 +208,8 @@ def vectors(stored: ArrayAny, path: Path) -> npt.NDArray[np.float32]:
     Raises:
         DataError: Not three channels, or lengths that are no unit vectors'.
     """
-    if stored.ndim != 3 or stored.shape[-1] not in (3, 4):
+    # A picture may have alpha.
+    if stored.ndim != 3 or stored.shape[-1] not in ((3,) if path.suffix.lower() in _ARRAYS else (3, 4)):
         raise DataError(f"{path} has shape {stored.shape}, not (H, W, 3)", "Store three channels per pixel.")
     stored = stored[..., :3]
     there = stored.any(axis=-1) & np.isfinite(stored).all(axis=-1)

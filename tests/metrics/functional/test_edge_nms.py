@@ -53,6 +53,14 @@ def test_strength_fades_over_five_pixels():
     assert np.isclose(thinned[1, 2], 0.5 * 0.2 * 0.4)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_in_thin_maps_strength_fades_over_half_the_shorter_side(turned):
+    edges = np.ones((4, 40), np.float32)
+    thinned = suppress_non_maxima(edges.T.copy()).T if turned else suppress_non_maxima(edges)
+    assert thinned[2, :4].tolist() == [0, 0.25, 0.5, 0.5]
+    assert thinned[:, 20].tolist() == [0, 0.5, 0.5, 0]
+
+
 @pytest.mark.parametrize("shape", [(45, 60), (60, 45), (2, 2), (3, 9)])
 @pytest.mark.parametrize("scale", [0.0, 1.5, 4.0])
 def test_equals_the_plain_version(shape, scale):

@@ -19,7 +19,8 @@ Array = Any
 _TRIANGLE = (np.array([1, 2, 3, 4, 5, 4, 3, 2, 1], dtype=np.float32) / np.float32(25)).astype(np.float32)
 # An edge must be this much weaker than a neighbour across it to go.
 _SLACK = np.float32(1.01)
-# Strength fades linearly to 0 over as many pixels towards the border of the image.
+# Strength fades linearly to 0 over as many pixels towards the border of the image, but over no more than half its
+# shorter side.
 _BORDER = 5
 
 
@@ -109,9 +110,9 @@ def _checked(edges: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _fade(edges: NDArray[np.float32]) -> NDArray[np.float32]:
     """Multiplies columns, then rows, near the border by their distance to it over `_BORDER`; in place."""
+    reach = min(_BORDER, min(edges.shape) // 2)
     for axis in (1, 0):
         size = edges.shape[axis]
-        reach = min(_BORDER, size // 2)
         lines = np.moveaxis(edges, axis, 0)
         for distance in range(reach):
             factor = np.float32(distance / reach)

@@ -59,13 +59,14 @@ def seism_thresholds(number: int = 101) -> NDArray[np.float64]:
     return thresholds
 
 
-def seism_target(labels: NDArray[Any]) -> NDArray[np.bool_]:
+def seism_target(labels: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Target edges of a label map as SEISM draws them: thinned boundaries between its regions.
 
     For NYUD-v2, SEISM treats the edge map itself as a label map.
 
     Args:
         labels: (H, W) integers or booleans.
+        valid: (H, W) bool, pixels that have a label; None for all. Where labels end, there is no boundary.
 
     Returns:
         (H, W) bool.
@@ -73,7 +74,10 @@ def seism_target(labels: NDArray[Any]) -> NDArray[np.bool_]:
     Raises:
         DataError: `labels` is not a two-dimensional array of integers or booleans.
     """
-    return thin(label_boundaries(labels))
+    boundaries = label_boundaries(labels)
+    if valid is not None:
+        boundaries &= ~label_boundaries(valid) & valid
+    return thin(boundaries)
 
 
 def edge_counts(
