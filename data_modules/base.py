@@ -32,6 +32,7 @@ from mtdense.data import (
     read_label_mask,
     require_labels,
 )
+from mtdense.data.memory import keep_freed_memory
 from mtdense.tasks import build_tasks
 from mtdense.training.loading import ResumableLoader
 
@@ -48,6 +49,7 @@ def worker_init(worker_id: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 class DenseDataModule(LightningDataModule, ABC):

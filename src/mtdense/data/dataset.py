@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_rng
@@ -225,7 +225,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     metas = [sample["meta"] for sample in samples]
 
     def stack(tensors: list[Tensor]) -> Tensor:
-        return torch.stack(tensors)
+        stacked: Tensor = default_collate(tensors)  # in a worker: straight into the memory that the processes share
+        return stacked
 
     return Batch(
         image=stack([sample["image"] for sample in samples]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.data.vector_decoding import decode_vectors
 from mtdense.tasks.base import ArrayAny, Task
 from mtdense.tasks.class_map import IGNORE
 
@@ -65,7 +67,10 @@ class LabelCoding:
         return task.check_label(label, f"{source} (stored ids less {offset})" if offset else source)
 
     def _ignored(self, task: Task, stored: ArrayAny) -> npt.NDArray[np.bool_]:
-        ignored = np.isin(stored, np.asarray(list(self.ignore_values.get(task.name, ()))))
+        values = self.ignore_values.get(task.name, ())
+        if not values:
+            return np.zeros(stored.shape[:2], dtype=np.bool_)
+        ignored = np.isin(stored, np.asarray(list(values)))
         return np.asarray(ignored.all(axis=-1)) if stored.ndim == 3 else ignored
 
     def _decode_as_is(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
@@ -76,8 +81,11 @@ class LabelCoding:
     def _decode_classes(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
         stored = _one_channel(stored, source)
         ignored = self._ignored(task, stored) | (stored == IGNORE)
+        offset, invalid = self.label_offset.get(task.name, 0), int(task.invalid)
+        if stored.dtype == np.uint8 and isinstance(offset, int) and abs(offset) < 30_000:  # no need of 64 bits
+            return np.where(ignored, np.int16(invalid), stored.astype(np.int16) - np.int16(offset))
         wide = stored.astype(np.float64) if stored.dtype.kind == "f" else stored.astype(np.int64)
-        return np.where(ignored, int(task.invalid), wide - self.label_offset.get(task.name, 0))
+        return np.where(ignored, invalid, wide - offset)
 
     def _decode_binary(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
         stored = _one_channel(stored, source)
@@ -90,8 +98,11 @@ class LabelCoding:
                     f"{source}: a {task.name} map of zeros and ones, where values above 127 would be positive",
                     f"Set `positive_above: {{{task.name}: 0}}`, or store 0 and 255.",
                 )
+        if whole and math.isfinite(threshold):  # whole numbers above it are above its whole part; no floats are made
+            threshold = math.floor(threshold)
         label = (stored > threshold).astype(task.label_dtype)
-        label[self._ignored(task, stored)] = task.invalid
+        if self.ignore_values.get(task.name):
+            label[self._ignored(task, stored)] = task.invalid
         return label
 
     def _decode_values(self, task: Task, stored: ArrayAny, source: str) -> ArrayAny:
@@ -110,32 +121,21 @@ class LabelCoding:
         if stored.ndim != 3 or stored.shape[-1] not in (3, 4):
             raise DataError(f"{source}: {task.name} have shape {stored.shape}", "Store three channels per pixel.")
         stored = stored[..., :3]
-        ignored = self._ignored(task, stored) | ~stored.any(axis=-1)
-        vectors = stored.astype(np.float64)
-        if stored.dtype.kind in "iu":
-            vectors = 2 * vectors / (65535 if stored.dtype.itemsize > 1 else 255) - 1
-        ignored |= ~np.isfinite(vectors).all(axis=-1)
-        vectors[ignored] = 0
-        length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        there = length > 0.5  # mid-grey, the usual code for "none" in pictures, decodes to almost zero
-        off = there & (np.abs(length - 1) > 0.2)
-        if off.sum() > 0.1 * max(int(there.sum()), 1):
+        ignored = self._ignored(task, stored) if self.ignore_values.get(task.name) else None
+        found = decode_vectors(stored, ignored, parse_axes(self.normals_axes))
+        if found.off > 0.1 * max(found.there, 1):
             raise DataError(
-                f"{source}: {off.sum() / there.sum():.0%} of the {task.name} are no unit vectors",
+                f"{source}: {found.off / found.there:.0%} of the {task.name} are no unit vectors",
                 "Store components in [-1, 1], or pictures with value = (component + 1) / 2 * 255.",
             )
         # The strays that remain are compression artefacts at the border of regions without normals.
-        camera = np.zeros_like(vectors)
-        for channel, (axis, sign) in enumerate(parse_axes(self.normals_axes)):
-            camera[..., axis] = sign * vectors[..., channel]
-        label = np.where(there & ~off, camera / np.where(there, length, 1), 0)
-        valid = label.any(axis=-1)
-        if valid.any() and (label[valid][:, 2] > 0).mean() > 0.9:
+        valid = found.there - found.off
+        if valid and found.away / valid > 0.9:
             raise DataError(
                 f"{source}: nearly all {task.name} point away from the camera (read as {self.normals_axes!r})",
                 "Set `normals_axes` to the camera axis of each channel; z points forward, so visible surfaces have -z.",
             )
-        return label
+        return found.vectors
 
 
 _DECODERS: dict[str, Callable[[LabelCoding, Task, ArrayAny, str], ArrayAny]] = {

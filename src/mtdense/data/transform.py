@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.data.gather import gather
 from mtdense.data.photometric import Photometric
 from mtdense.data.sample import RawImage, Sample, SampleMeta
 from mtdense.geometry import crop_camera, flip_camera, resize_camera
@@ -58,10 +60,10 @@ class Geometry:
         cols = ((2 * (left + np.arange(width)) + 1) * self.source[1]) // (2 * self.scaled[1])
         return rows, cols
 
-    def resample_label(self, label: ArrayAny) -> ArrayAny:
-        """The crop of a label (H, W) or (H, W, 3), nearest neighbour, not mirrored yet."""
+    def resample_label(self, label: ArrayAny, mirrored: bool = False) -> ArrayAny:
+        """The crop of a label (H, W) or (H, W, 3), nearest neighbour, its columns in reverse where `mirrored`."""
         rows, cols = self.indices()
-        return label[rows[:, None], cols[None, :]]
+        return gather(label, rows, cols[::-1].copy() if mirrored else cols)
 
     def resample_image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The crop of an image (H, W, 3), mirrored where asked: bilinear, averaged where it shrinks."""
@@ -79,7 +81,7 @@ class Geometry:
             # Pillow's filter reads beyond the box where it needs to, so this equals resizing all and cropping.
             picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
             out = np.asarray(picture)
-        return np.ascontiguousarray(out[:, ::-1] if self.flip else out)
+        return np.asarray(cv2.flip(out, 1), dtype=np.uint8) if self.flip else np.ascontiguousarray(out)
 
     def camera(self, camera: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Intrinsics of the canvas from those of the stored image."""
@@ -129,6 +131,8 @@ def choose_crop(
     Returns:
         Top, left, height, width on the scaled image.
     """
+    # Others would cost a crop each only to say that they have no say.
+    asked = [name for name in labels if type(tasks[name]).dominant_share is not Task.dominant_share]
     height, width = min(scaled[0], canvas[0]), min(scaled[1], canvas[1])
     room = (scaled[0] - height, scaled[1] - width)
 
@@ -137,7 +141,7 @@ def choose_crop(
 
     def dominated(crop: tuple[int, int, int, int], limit: float) -> bool:
         geometry = Geometry(source, scaled, crop, canvas)
-        shares = (tasks[name].dominant_share(geometry.resample_label(label)) for name, label in labels.items())
+        shares = (tasks[name].dominant_share(geometry.resample_label(labels[name])) for name in asked)
         return any(share is not None and share >= limit for share in shares)
 
     crop = draw()
@@ -263,13 +267,16 @@ class JointTransform:
 
     @staticmethod
     def _target(task: Task, label: ArrayAny | None, geometry: Geometry, zoom: float) -> Tensor:
-        canvas = task.invalid_label(*geometry.canvas)
         if label is None:
-            return task.to_target(canvas)
-        content = geometry.resample_label(label)
-        if geometry.flip:
+            return task.to_target(task.invalid_label(*geometry.canvas))
+        only_mirrored = type(task).flip_label is Task.flip_label  # then that costs nothing on the way
+        content = geometry.resample_label(label, mirrored=geometry.flip and only_mirrored)
+        if geometry.flip and not only_mirrored:
             content = task.flip_label(content)
         content = task.zoom_label(content, zoom)
+        if content.shape[:2] == geometry.canvas and content.dtype == task.label_dtype:
+            return task.to_target(task.finish_label(content))
+        canvas = task.invalid_label(*geometry.canvas)
         top, left = geometry.padding
         canvas[top : top + content.shape[0], left : left + content.shape[1]] = content
         return task.to_target(task.finish_label(canvas))
@@ -288,9 +295,10 @@ def _scaled(length: int, factor: float, limit: int | None = None) -> int:
 
 def _image_tensor(image: npt.NDArray[np.uint8], geometry: Geometry) -> Tensor:
     top, left = geometry.padding
-    canvas = np.zeros((*geometry.canvas, 3), dtype=np.uint8)
-    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return torch.from_numpy(canvas).permute(2, 0, 1).to(torch.float32).div_(255).contiguous()
+    planes = np.zeros((3, *geometry.canvas), dtype=np.uint8)
+    for plane, channel in zip(planes, cv2.split(image), strict=True):
+        plane[top : top + image.shape[0], left : left + image.shape[1]] = channel
+    return torch.from_numpy(planes).to(torch.float32).div_(255)
 
 
 def check_options(

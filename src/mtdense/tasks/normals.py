@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,6 +17,7 @@ from mtdense.tasks.base import ArrayAny, LossTerms, Task
 from mtdense.tasks.checks import check_shape
 from mtdense.tasks.colours import GREY
 from mtdense.tasks.losses import count, mask_logits, masked_sum, mean_over_counts, unit_vectors
+from mtdense.tasks.unit_vectors import scale_to_unit
 
 __all__ = ["SurfaceNormals"]
 
@@ -70,31 +72,26 @@ class SurfaceNormals(Task):
             DataError: Wrong shape, values that are not finite, or lengths that are no unit vector's.
         """
         check_shape(label, self.name, source, channels=3)
-        vectors = label.astype(np.float32)
-        if not np.isfinite(vectors).all():
+        vectors = label.astype(np.float32, copy=False)
+        unit, seen = scale_to_unit(vectors, SHORTEST, 2 - LONGEST)
+        if seen.infinite:
             raise DataError(
-                f"{source}: {int((~np.isfinite(vectors)).any(axis=-1).sum())} normals are not finite",
-                "Store (0, 0, 0) where there is no normal.",
+                f"{source}: {seen.infinite} normals are not finite", "Store (0, 0, 0) where there is no normal."
             )
-        lengths = np.linalg.norm(vectors, axis=-1)
-        counted = lengths[lengths > SHORTEST]
-        if counted.size and (counted.max() > LONGEST or np.median(counted) < 2 - LONGEST):
-            raise DataError(
-                f"{source}: normals must be unit vectors, but lengths are {np.median(counted):.3g} in the median and "
-                f"{counted.max():.3g} at most",
-                "Decode the file to components in -1..1 (8-bit files: 2 * value / 255 - 1).",
-            )
-        return _to_unit(vectors)
+        # With more than half of them long enough, so is the median, and need not be sought.
+        if seen.longest > LONGEST or 2 * seen.long_enough <= seen.counted:
+            _check_lengths(vectors, source)
+        return unit
 
     def flip_label(self, label: ArrayAny) -> ArrayAny:
         """Mirrors the map and negates x."""
-        flipped = super().flip_label(label).copy()
-        flipped[..., 0] = 0 - flipped[..., 0]  # not `-x`, which would make a negative zero of an invalid pixel
+        flipped = np.asarray(cv2.flip(label, 1))
+        np.subtract(0, flipped[..., 0], out=flipped[..., 0])  # not `-x`: it would make a negative zero of a zero
         return flipped
 
     def finish_label(self, label: ArrayAny) -> ArrayAny:
         """Back to unit length after resampling; blends that came out shorter than 0.5 become invalid."""
-        return _to_unit(label)
+        return scale_to_unit(label, SHORTEST, planar=True)[0]
 
     def valid(self, target: Tensor) -> Tensor:
         """Vectors longer than 0.5 (NaN is not)."""
@@ -135,7 +132,12 @@ class SurfaceNormals(Task):
         return 1 - (prediction * truth).sum(dim=1)
 
 
-def _to_unit(vectors: ArrayAny) -> ArrayAny:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    some = lengths > SHORTEST
-    return np.where(some, vectors / np.where(some, lengths, 1), 0).astype(np.float32)
+def _check_lengths(vectors: ArrayAny, source: str) -> None:
+    lengths = np.linalg.norm(vectors, axis=-1)
+    counted = lengths[lengths > SHORTEST]
+    if counted.size and (counted.max() > LONGEST or np.median(counted) < 2 - LONGEST):
+        raise DataError(
+            f"{source}: normals must be unit vectors, but lengths are {np.median(counted):.3g} in the median and "
+            f"{counted.max():.3g} at most",
+            "Decode the file to components in -1..1 (8-bit files: 2 * value / 255 - 1).",
+        )

@@ -19,7 +19,8 @@ class SemanticSegmentation(ClassMap):
 
     def dominant_share(self, label: ArrayAny) -> float | None:
         """Share of the most frequent class among valid pixels; 1.0 where fewer than two classes are present."""
-        counts = np.bincount(label[label != IGNORE], minlength=self.num_classes)
+        counts = np.bincount(label.reshape(-1), minlength=IGNORE + 1)
+        counts[IGNORE] = 0
         if np.count_nonzero(counts) < 2:
             return 1.0
         return float(counts.max() / counts.sum())

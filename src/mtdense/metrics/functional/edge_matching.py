@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
 
-from mtdense.metrics.functional.jit import njit
+from mtdense.core.jit import njit
 from mtdense.metrics.functional.thinning import ThinnedLevels
 
 __all__ = ["match_levels", "match_levels_nearest_first", "matched_pixels_reference"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mtdense.core.errors import DataError
-from mtdense.metrics.functional.jit import njit
+from mtdense.core.jit import njit
 
 __all__ = ["edge_orientation", "suppress_non_maxima", "suppress_non_maxima_reference"]
 

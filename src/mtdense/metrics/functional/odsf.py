@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.jit import njit
 from mtdense.metrics.functional.edge_matching import (
     match_levels,
     match_levels_nearest_first,
     matched_pixels_reference,
 )
 from mtdense.metrics.functional.edge_nms import suppress_non_maxima, suppress_non_maxima_reference
-from mtdense.metrics.functional.jit import njit
 from mtdense.metrics.functional.label_boundaries import label_boundaries
 from mtdense.metrics.functional.thinning import thin, thin_levels, thin_reference
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mtdense.core.errors import DataError
-from mtdense.metrics.functional.jit import njit
+from mtdense.core.jit import njit
 
 __all__ = ["ThinnedLevels", "thin", "thin_levels", "thin_levels_reference", "thin_reference"]
 

@@ -1,4 +1,4 @@
-"""The door to numba for this folder's kernels."""
+"""The door to numba for kernels of one file."""
 
 from __future__ import annotations
 
