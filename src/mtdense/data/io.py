@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +28,7 @@ __all__ = [
     "MAX_PIXELS",
     "index_folder",
     "read_array",
+    "read_bytes",
     "read_image",
     "read_map",
     "read_mat",
@@ -46,7 +45,8 @@ MAX_PIXELS = 100_000_000
 
 _PNG_END = b"IEND\xaeB`\x82"
 
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+# By content, whatever a file is called. Among Pillow's other decoders is one that starts a program (PostScript).
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
 
 
 def index_folder(folder: Path) -> dict[str, Path]:
@@ -89,6 +89,7 @@ def index_folder(folder: Path) -> dict[str, Path]:
 def _reading(path: Location) -> Iterator[None]:
     """Turns whatever a decoder throws into one error that names the file."""
     try:
+        _check_regular(path)
         yield
     except DataError:
         raise
@@ -98,11 +99,34 @@ def _reading(path: Location) -> Iterator[None]:
         raise DataError(f"no permission to read {path}", "Correct the file's permissions.") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise DataError(f"{path} is too large: {error}", "Scale it down before use.") from error
-    except _DAMAGED as error:
+    except Exception as error:  # a damaged file makes a decoder raise nearly anything
         detail = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{path} cannot be decoded ({detail})", "The file is damaged or cut short: copy or download it again."
+            f"{path} cannot be decoded ({detail[:300]})", "The file is damaged or cut short: copy or download it again."
         ) from error
+
+
+def _check_regular(path: Location) -> None:
+    """Refuses what is there and no file: to open a pipe may wait for ever, and a device may have no end."""
+    if not path.is_file() and path.exists():
+        raise IsADirectoryError("it is a folder") if path.is_dir() else OSError("it is no regular file")
+
+
+def read_bytes(path: Location, limit: int = 1 << 26) -> bytes:
+    """Reads a file that should be small: a list, or JSON.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have.
+
+    Raises:
+        OSError: Missing, not readable, or no regular file.
+        ValueError: It has more bytes.
+    """
+    _check_regular(path)
+    if path.stat().st_size > limit:
+        raise ValueError(f"it has more than {limit} bytes")
+    return path.read_bytes()
 
 
 def _check_size(path: Location, pixels: int) -> None:
@@ -114,7 +138,7 @@ def _check_size(path: Location, pixels: int) -> None:
 
 @contextmanager
 def _open(path: Location) -> Iterator[Image.Image]:
-    with _reading(path), path.open("rb") as stream, Image.open(stream) as picture:
+    with _reading(path), path.open("rb") as stream, Image.open(stream, formats=_FORMATS) as picture:
         _check_size(path, picture.width * picture.height)
         picture.load()
         # Pillow forgives a PNG that ends too early as long as the last row came out, checked or not.
