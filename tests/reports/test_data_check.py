@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -149,3 +152,12 @@ def test_differences():
     new = {"a": (1, "x"), "b": (2, "y"), "d": (1, "z")}
     found = compare(old, new)
     assert (found.changed, found.missing, found.new) == (("b",), ("c",), ("d",))
+
+
+def test_links_to_themselves_and_pipes_are_named_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "whole.png").write_bytes(b"1")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    digests, unreadable = digest_files(tmp_path)
+    assert set(digests) == {"whole.png"}
+    assert set(unreadable) == {"loop.png", "pipe.png"}

@@ -88,7 +88,13 @@ class FolderIndex:
         digest = hashlib.sha256()
         for kind, files in (("images", self.images), *sorted(self.labels.items())):
             for stem, path in files.items():
-                digest.update(f"{kind}\0{stem}{path.suffix}\0{path.stat().st_size}\n".encode())
+                try:
+                    size = path.stat().st_size
+                except OSError as error:
+                    raise DataError(
+                        f"{path} cannot be found ({error.strerror})", "Restore it, or remove it."
+                    ) from error
+                digest.update(f"{kind}\0{stem}{path.suffix}\0{size}\n".encode())
         return f"folder-{digest.hexdigest()[:16]}"
 
     def _check_ids(self) -> None:

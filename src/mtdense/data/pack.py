@@ -197,6 +197,8 @@ def is_entry_name(name: str) -> bool:
 
 def _open(path: Path) -> _Index:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError("it is no regular file")  # to open a pipe may wait for ever
         with path.open("rb") as stream:
             identity = _identity(stream)
         if not h5py.is_hdf5(path):

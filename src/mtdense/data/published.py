@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.data.io import read_bytes
 from mtdense.data.label_coding import parse_axes
 from mtdense.data.location import Location, PackPath
 from mtdense.data.procedural import PROCEDURAL_VERSION
@@ -147,9 +148,7 @@ def replica_mark(root: Location) -> dict[str, Any] | None:
     """
     path = root / REPLICA_FILE
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST_MARK + 1)
-        mark = json.loads(content) if len(content) <= _LARGEST_MARK else None
+        mark = json.loads(read_bytes(path, _LARGEST_MARK))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:

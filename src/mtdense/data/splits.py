@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_seed
-from mtdense.data.io import EXTENSIONS
+from mtdense.data.io import EXTENSIONS, read_bytes
 
 __all__ = ["SPLITS", "SplitRule", "check_fraction", "hold_out"]
 
@@ -83,8 +83,8 @@ class SplitRule:
     @staticmethod
     def _listed(path: Path, stems: Iterable[str], images: str) -> list[str]:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_bytes(path).decode("utf-8").splitlines()
+        except (OSError, ValueError) as error:
             raise DataError(f"the split file {path} cannot be read ({error})", "Correct split_files.") from error
         known = set(stems)
         chosen: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,16 @@ def digest_files(root: Path, skip: Path | None = None) -> tuple[Digests, dict[st
     Returns:
         The digests, and {file that cannot be read: why}.
     """
-    skipped = None if skip is None else skip.resolve()
+    # Not `Path.resolve`, which raises for a link to itself.
+    skipped = None if skip is None else os.path.realpath(skip)
     found = [(root.name, root)] if root.is_file() else _walk(root, "", set())
-    files = [(name, path) for name, path in found if path.resolve() != skipped]
+    files = [(name, path) for name, path in found if os.path.realpath(path) != skipped]
     digests: Digests = {}
     unreadable: dict[str, str] = {}
     for name, path in track(sorted(files), "Checksums"):
+        if not path.is_file():  # reading a pipe would never end
+            unreadable[name] = "no regular file, or a link to none"
+            continue
         try:
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -107,8 +112,8 @@ def compare(stored: Mapping[str, tuple[int, str]], found: Mapping[str, tuple[int
     )
 
 
-def _walk(folder: Path, prefix: str, visited: set[Path]) -> Iterator[tuple[str, Path]]:
-    real = folder.resolve()
+def _walk(folder: Path, prefix: str, visited: set[str]) -> Iterator[tuple[str, Path]]:
+    real = os.path.realpath(folder)
     if real in visited:  # a link back to a parent folder would otherwise never end
         return
     visited.add(real)

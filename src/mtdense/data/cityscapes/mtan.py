@@ -31,7 +31,7 @@ from mtdense.data.io import read_array, read_image
 from mtdense.data.label_coding import LabelCoding
 from mtdense.data.location import Location
 from mtdense.data.numbered import count_numbered, numbered_files
-from mtdense.data.published import PublishedData, check_folders, check_label_size, files_version
+from mtdense.data.published import PublishedData, check_folders, check_label_size, few, files_version
 from mtdense.data.sample import RawImage
 from mtdense.tasks import build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -131,8 +131,9 @@ class CityscapesMtanDataset(DenseDataset):
         for folder in self._folders.values():
             found = count_numbered(folder, _PUBLISHED)
             if found != number:
+                lacking = [f"{i}.npy" for i in range(min(number, found), max(number, found))]
                 raise DataError(
-                    f"{self._images} holds {number} files, but {folder} {found}",
+                    f"{self._images} holds {number} files, but {folder} {found}: there is no {few(lacking)}",
                     "Copy the missing files; an image and its labels share a number.",
                 )
         self.ids = [f"{name}-{i}" for i in range(number)]

@@ -130,6 +130,9 @@ class CityscapesDataset(DenseDataset):
         camera = read_camera(files[CAMERA]) if CAMERA in files else None
         ids_needed = "semseg" in tasks or ("depth" in tasks and self.protocol.zero_label is not None)
         label_ids = read_map(files[LABEL_MAP]) if ids_needed else None
+        if label_ids is not None:
+            _check_label_ids(label_ids, str(files[LABEL_MAP]))
+            check_label_size(image, files[IMAGE], label_ids, files[LABEL_MAP])
         labels: dict[str, ArrayAny] = {}
         for task in tasks:
             path = files[LABEL_KINDS[task]]
@@ -154,11 +157,6 @@ class CityscapesDataset(DenseDataset):
         return kinds
 
     def _decode_classes(self, stored: ArrayAny, source: str) -> ArrayAny:
-        if stored.ndim != 2 or stored.dtype != np.uint8:
-            raise DataError(
-                f"{source} has shape {stored.shape} and {stored.dtype}, not one label id of 8 bits a pixel",
-                "Unpack gtFine_trainvaltest.zip again.",
-            )
         classes = self._classes[stored]
         if (classes < 0).any():
             wrong = stored[classes < 0]
@@ -187,3 +185,11 @@ class CityscapesDataset(DenseDataset):
                     f"({len(missing)} of {len(images[self.split])} images lack theirs)",
                     f"Unpack all archives whole. {WHERE}",
                 )
+
+
+def _check_label_ids(stored: ArrayAny, source: str) -> None:
+    if stored.ndim != 2 or stored.dtype != np.uint8:
+        raise DataError(
+            f"{source} has shape {stored.shape} and {stored.dtype}, not one label id of 8 bits a pixel",
+            "Unpack gtFine_trainvaltest.zip again.",
+        )

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import DataError
+from mtdense.data.io import read_bytes
 from mtdense.data.location import Location
 from mtdense.geometry import camera_matrix
 
@@ -134,9 +135,7 @@ def read_camera(path: Location) -> StreetCamera:
     """
     again = "Unpack camera_trainvaltest.zip again."
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST_JSON + 1)
-        facts: Any = json.loads(content) if len(content) <= _LARGEST_JSON else None
+        facts: Any = json.loads(read_bytes(path, _LARGEST_JSON))
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}", again) from error
     except (OSError, ValueError, RecursionError) as error:

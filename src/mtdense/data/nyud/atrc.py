@@ -40,7 +40,7 @@ import numpy as np
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.dataset import DenseDataset
-from mtdense.data.io import read_image, read_map, read_mat
+from mtdense.data.io import read_bytes, read_image, read_map, read_mat
 from mtdense.data.label_coding import LabelCoding
 from mtdense.data.location import Location
 from mtdense.data.nyud.facts import class_names
@@ -287,10 +287,10 @@ def _index(folder: Location) -> dict[str, Location]:
 def _read_list(path: Location) -> dict[str, int]:
     """{id: number of its line}, in order."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(path).decode("utf-8").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"the list {path} is missing", f"Copy it from the archive. {_PUBLISHED}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"the list {path} cannot be read ({error})", "Copy it from the archive again.") from error
     found: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):

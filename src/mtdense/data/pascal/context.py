@@ -37,7 +37,7 @@ import numpy.typing as npt
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.progress import track
 from mtdense.data.dataset import DenseDataset
-from mtdense.data.io import read_image, read_map, read_mat
+from mtdense.data.io import read_bytes, read_image, read_map, read_mat
 from mtdense.data.label_coding import LabelCoding
 from mtdense.data.label_masks import BoolArray
 from mtdense.data.location import Location
@@ -368,9 +368,7 @@ class PASCALContextDataset(DenseDataset):
             return {}
         mend = "Delete it: it can be missing, and public loaders write it anew."
         try:
-            if path.stat().st_size > _LARGEST_CACHE:
-                raise ValueError("it is too large")
-            cache = json.loads(path.read_text(encoding="utf-8"))
+            cache = json.loads(read_bytes(path, _LARGEST_CACHE))
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"the list of objects {path} cannot be read ({error})", mend) from error
         rows = cache.values() if isinstance(cache, dict) else [None]

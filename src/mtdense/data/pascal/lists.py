@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from mtdense.core.errors import DataError
+from mtdense.data.io import read_bytes
 from mtdense.data.location import Location
 from mtdense.data.pascal.facts import PUBLISHED, TEST_NEW_IMAGES, TEST_NEW_SHA256, TEST_NEW_WHERE
 
@@ -23,10 +24,10 @@ def read_list(path: Location, where: str = PUBLISHED.where) -> dict[str, int]:
         DataError: Missing, unreadable, empty, or an image is named twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(path).decode("utf-8").splitlines()
     except FileNotFoundError as error:
         raise DataError(f"the list {path} is missing", f"Copy it from the archive. {where}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"the list {path} cannot be read ({error})", f"Copy it again. {where}") from error
     found: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import DataError
+from mtdense.data.io import read_bytes
 from mtdense.data.location import Location
 from mtdense.data.pascal.facts import PERSON
 
@@ -63,11 +64,12 @@ def read_struct(path: Location, key: str) -> StructArray:
         DataError: Missing, damaged, too large, of another format, or without that struct.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}", "Restore it, or take the image out of the data set.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})", "Correct the file or its permissions.") from error
+    except (OSError, ValueError) as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} cannot be read ({detail})", "Correct the file or its permissions.") from error
     if content.startswith(b"MATLAB 7.3"):
         raise DataError(f"{path} is of MATLAB 7.3", "Store it with `save -v7`.")
     try:
