@@ -313,7 +313,7 @@ def test_an_unreadable_file_is_named(check: Check, root: Path) -> None:
     code, told, stored = check("nyud_atrc", root, "--full")
     assert code == 1
     assert kinds(stored) == [("corrupt", "files", 1)]
-    assert "lost (No such file or directory)" in told
+    assert "lost (no regular file, or a link to none)" in told
 
 
 @pytest.mark.parametrize(
