@@ -53,7 +53,8 @@ def compare(
 ) -> Comparison:
     """Runs ours and theirs in turn and takes medians.
 
-    The first of each runs once more before the clock starts: compilation and caches are not what is measured.
+    Each call runs once before its clock starts: compilation, and what the other one left in the caches, are not what is
+    measured.
 
     Args:
         name: See `Comparison`.
@@ -67,13 +68,12 @@ def compare(
     Raises:
         DataError: The two do not give the same results, so that their times mean nothing.
     """
-    ours[0]()
-    theirs[0]()
     seconds: tuple[list[float], list[float]] = ([], [])
     difference = 0.0
     for mine, other in zip(ours, theirs, strict=True):
         results = []
         for call, times in ((mine, seconds[0]), (other, seconds[1])):
+            call()
             clock = time.perf_counter()
             results.append(np.asarray(call(), dtype=np.float64))
             times.append((time.perf_counter() - clock) / items)
