@@ -29,6 +29,7 @@ __all__ = [
     "few",
     "files_version",
     "prepare_replica",
+    "read_list",
     "replica_facts",
     "replica_mark",
     "write_replica_mark",
@@ -207,3 +208,31 @@ def files_version(name: str, files: Iterable[Location], root: Location) -> str:
     except OSError as error:
         raise DataError(f"a file of {root} cannot be found ({error})", "Restore it.") from error
     return f"{'' if replica_mark(root) is None else 'replica-'}{name}-{digest.hexdigest()[:16]}"
+
+
+def read_list(path: Location, where: str) -> dict[str, int]:
+    """Reads a list: {id: number of its line}, in order.
+
+    Args:
+        path: The list.
+        where: Where people get it, for the error.
+
+    Raises:
+        DataError: Missing, unreadable, empty, or an image is named twice.
+    """
+    try:
+        lines = read_bytes(path).decode("utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"the list {path} is missing", f"Copy it from the archive. {where}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"the list {path} cannot be read ({error})", f"Copy it again. {where}") from error
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        image_id = line.strip()
+        if image_id in found:
+            raise DataError(f"{path} names {image_id!r} twice, in lines {found[image_id]} and {number}", "Keep one.")
+        if image_id:
+            found[image_id] = number
+    if not found:
+        raise DataError(f"the list {path} is empty", f"Copy it again. {where}")
+    return found

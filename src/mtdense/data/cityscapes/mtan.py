@@ -21,20 +21,15 @@ grows under a zoom; public code divides it by the zoom as if it were depth (`leg
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.errors import ConfigError
 from mtdense.data.cityscapes.facts import semseg_spec
-from mtdense.data.dataset import DenseDataset
-from mtdense.data.io import read_array, read_image
 from mtdense.data.label_coding import LabelCoding
 from mtdense.data.location import Location
-from mtdense.data.numbered import count_numbered, numbered_files
-from mtdense.data.published import PublishedData, check_folders, check_label_size, few, files_version
-from mtdense.data.sample import RawImage
-from mtdense.tasks import build_tasks
-from mtdense.tasks.base import ArrayAny
+from mtdense.data.numbered import NumberedDataset
+from mtdense.data.published import PublishedData
 
 __all__ = [
     "CITYSCAPES_MTAN_NAME",
@@ -95,7 +90,7 @@ def cityscapes_mtan_specs(num_classes: int = 7) -> dict[str, dict[str, Any]]:
     return {"semseg": semseg_spec(check_classes(num_classes)), "depth": {"unit": "normalised_disparity"}}
 
 
-class CityscapesMtanDataset(DenseDataset):
+class CityscapesMtanDataset(NumberedDataset):
     """The images of a split; an id is the folder's name and the file's number, such as "val-17".
 
     Args:
@@ -109,75 +104,22 @@ class CityscapesMtanDataset(DenseDataset):
         DataError: A folder is missing, or its files are not numbered without a gap.
     """
 
+    splits: ClassVar[dict[str, str]] = SPLIT_FOLDERS
+    image_folder: ClassVar[str] = IMAGE_FOLDER
+    where: ClassVar[str] = _PUBLISHED
+
     def __init__(self, root: Location, split: str, *, tasks: Sequence[str] | None = None, num_classes: int = 7) -> None:
-        if split not in SPLIT_FOLDERS:
-            raise ConfigError(f"unknown split {split!r}", f"Use {' or '.join(SPLIT_FOLDERS)}.")
-        needed = list(MTAN_TASKS if tasks is None else tasks)
-        for task in needed:
-            if task not in MTAN_TASKS:
-                raise ConfigError(f"unknown task {task!r}", f"Use {', '.join(MTAN_TASKS)}.")
-        self.root = root
-        self.split = split
-        self._specs = cityscapes_mtan_specs(num_classes)
-        self._tasks = build_tasks(self._specs)
-        self._coding = LabelCoding(ignore_values={"semseg": (_VOID,)})
-        name = SPLIT_FOLDERS[split]
-        kinds = _label_folders(root, name, num_classes)
-        check_folders(root, [f"{name}/{kind}" for kind in (IMAGE_FOLDER, *(kinds[t] for t in needed))], _PUBLISHED)
-        self._images = root / name / IMAGE_FOLDER
-        folders = {task: root / name / kind for task, kind in kinds.items()}
-        self._folders = {task: folder for task, folder in folders.items() if folder.is_dir()}
-        number = count_numbered(self._images, _PUBLISHED)
-        for folder in self._folders.values():
-            found = count_numbered(folder, _PUBLISHED)
-            if found != number:
-                lacking = [f"{i}.npy" for i in range(min(number, found), max(number, found))]
-                raise DataError(
-                    f"{self._images} holds {number} files, but {folder} {found}: there is no {few(lacking)}",
-                    "Copy the missing files; an image and its labels share a number.",
-                )
-        self.ids = [f"{name}-{i}" for i in range(number)]
-        self.version = files_version(f"{CITYSCAPES_MTAN_NAME}-{num_classes}", _all_files(root, num_classes), root)
+        self._semseg_folders = CLASS_FOLDERS[check_classes(num_classes)]
+        super().__init__(
+            root,
+            split,
+            specs=cityscapes_mtan_specs(num_classes),
+            coding=LabelCoding(ignore_values={"semseg": (_VOID,)}),
+            version=f"{CITYSCAPES_MTAN_NAME}-{num_classes}",
+            tasks=tasks,
+        )
 
-    def task_specs(self) -> dict[str, dict[str, Any]]:
-        """Specifications of the tasks that there are labels of."""
-        return {task: dict(spec) for task, spec in self._specs.items() if task in self._folders}
-
-    def available(self, index: int) -> frozenset[str]:
-        """The same for all images."""
-        return frozenset(self._folders)
-
-    def load(self, index: int, tasks: Collection[str]) -> RawImage:
-        """Reads one image and the labels asked for.
-
-        Raises:
-            DataError: A file is missing or damaged, a label is out of range or of another size than its image.
-        """
-        name = f"{self.ids[index].rpartition('-')[2]}.npy"
-        image_path = self._images / name
-        image = read_image(image_path)
-        labels: dict[str, ArrayAny] = {}
-        for task in tasks:
-            if task not in self._folders:
-                raise DataError(f"{self.root} has no {task} labels", "Take the task out of `tasks`.")
-            path = self._folders[task] / name
-            labels[task] = self._coding.decode(self._tasks[task], read_array(path), str(path))
-            check_label_size(image, image_path, labels[task], path)
-        return RawImage(self.ids[index], image, labels)
-
-
-def _label_folders(root: Location, split: str, num_classes: int) -> dict[str, str]:
-    """{task: its folder in that of a split}; the usual name where there is none."""
-    names = CLASS_FOLDERS[num_classes]
-    semseg = next((name for name in names if (root / split / name).is_dir()), names[0])
-    return {"semseg": semseg, "depth": DEPTH_FOLDER}
-
-
-def _all_files(root: Location, num_classes: int) -> list[Location]:
-    """All files of both splits, whatever split or tasks are asked for."""
-    folders = [
-        root / split / kind
-        for split in SPLIT_FOLDERS.values()
-        for kind in (IMAGE_FOLDER, *_label_folders(root, split, num_classes).values())
-    ]
-    return [path for folder in folders if folder.is_dir() for path in numbered_files(folder)]
+    def label_folders(self, place: Location) -> dict[str, str]:
+        """Disparity, and the classes' folder that is there; the usual name where there is none."""
+        names = self._semseg_folders
+        return {"semseg": next((name for name in names if (place / name).is_dir()), names[0]), "depth": DEPTH_FOLDER}

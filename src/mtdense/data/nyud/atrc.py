@@ -40,11 +40,11 @@ import numpy as np
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.dataset import DenseDataset
-from mtdense.data.io import read_bytes, read_image, read_map, read_mat
+from mtdense.data.io import read_image, read_map, read_mat
 from mtdense.data.label_coding import LabelCoding
 from mtdense.data.location import Location
 from mtdense.data.nyud.facts import class_names
-from mtdense.data.published import PublishedData, check_folders, check_label_size, few, files_version
+from mtdense.data.published import PublishedData, check_folders, check_label_size, few, files_version, read_list
 from mtdense.data.sample import RawImage
 from mtdense.tasks import build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -236,7 +236,7 @@ class NYUDAtrcDataset(DenseDataset):
         path = self.root / LIST_FOLDER / ATRC_LISTS[split]
         places: dict[str, Mapping[str, Location]] = {IMAGE_FOLDER: self._images}
         places.update((LABEL_FOLDERS[task], self._labels[task]) for task in needed)
-        lines = _read_list(path)
+        lines = read_list(path, _PUBLISHED)
         for folder, files in places.items():
             lacking = [image_id for image_id in lines if image_id not in files]
             if lacking:
@@ -251,7 +251,7 @@ class NYUDAtrcDataset(DenseDataset):
     def _check_overlap(self) -> None:
         other = next(name for split, name in ATRC_LISTS.items() if split != self.split)
         path = self.root / LIST_FOLDER / other
-        shared = set(_read_list(path)).intersection(self.ids) if path.is_file() else set()
+        shared = set(read_list(path, _PUBLISHED)).intersection(self.ids) if path.is_file() else set()
         if shared:
             raise DataError(
                 f"both lists in {self.root / LIST_FOLDER} name the image {min(shared)!r} ({len(shared)} in all)",
@@ -281,24 +281,4 @@ def _index(folder: Location) -> dict[str, Location]:
             f"{folder} mixes file types: {' and '.join(path.name for path in example.values())}",
             "Keep the files of one archive.",
         )
-    return found
-
-
-def _read_list(path: Location) -> dict[str, int]:
-    """{id: number of its line}, in order."""
-    try:
-        lines = read_bytes(path).decode("utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"the list {path} is missing", f"Copy it from the archive. {_PUBLISHED}") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"the list {path} cannot be read ({error})", "Copy it from the archive again.") from error
-    found: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        image_id = line.strip()
-        if image_id in found:
-            raise DataError(f"{path} names {image_id!r} twice, in lines {found[image_id]} and {number}", "Keep one.")
-        if image_id:
-            found[image_id] = number
-    if not found:
-        raise DataError(f"the list {path} is empty", "Copy it from the archive again.")
     return found

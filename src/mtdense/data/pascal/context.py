@@ -52,9 +52,9 @@ from mtdense.data.pascal.facts import (
     part_table,
     pascal_specs,
 )
-from mtdense.data.pascal.lists import read_list, read_test_new
+from mtdense.data.pascal.lists import read_test_new
 from mtdense.data.pascal.part_struct import read_person_parts
-from mtdense.data.published import check_folders, check_label_size, files_version, replica_mark
+from mtdense.data.published import check_folders, check_label_size, files_version, read_list, replica_mark
 from mtdense.data.sample import RawImage
 from mtdense.metrics.functional import seism_target, thin
 from mtdense.tasks import build_tasks
@@ -204,7 +204,7 @@ class PASCALContextDataset(DenseDataset):
         maps = self._files["edges"]
         self._labels["normals"] = {name: path for name, path in self._files["normals"].items() if name in maps}
         lists = {name: self._list(name) for name in PASCAL_LISTS if name == split or self._list(name).is_file()}
-        listed = {name: read_list(path) for name, path in lists.items()}
+        listed = {name: read_list(path, PUBLISHED.where) for name, path in lists.items()}
         self._check_files(listed[split], needed)
         self._check_overlap(listed)
         self.ids = list(listed[split])

@@ -1,4 +1,4 @@
-"""Lists of images, one id a line."""
+"""The list `test_new` of SEISM, and checksums of lists."""
 
 from __future__ import annotations
 
@@ -6,39 +6,11 @@ import hashlib
 from collections.abc import Iterable
 
 from mtdense.core.errors import DataError
-from mtdense.data.io import read_bytes
 from mtdense.data.location import Location
-from mtdense.data.pascal.facts import PUBLISHED, TEST_NEW_IMAGES, TEST_NEW_SHA256, TEST_NEW_WHERE
+from mtdense.data.pascal.facts import TEST_NEW_IMAGES, TEST_NEW_SHA256, TEST_NEW_WHERE
+from mtdense.data.published import read_list
 
-__all__ = ["ids_checksum", "read_list", "read_test_new"]
-
-
-def read_list(path: Location, where: str = PUBLISHED.where) -> dict[str, int]:
-    """Reads a list: {id: number of its line}, in order.
-
-    Args:
-        path: The list.
-        where: Where people get it, for the error.
-
-    Raises:
-        DataError: Missing, unreadable, empty, or an image is named twice.
-    """
-    try:
-        lines = read_bytes(path).decode("utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"the list {path} is missing", f"Copy it from the archive. {where}") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"the list {path} cannot be read ({error})", f"Copy it again. {where}") from error
-    found: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        image_id = line.strip()
-        if image_id in found:
-            raise DataError(f"{path} names {image_id!r} twice, in lines {found[image_id]} and {number}", "Keep one.")
-        if image_id:
-            found[image_id] = number
-    if not found:
-        raise DataError(f"the list {path} is empty", f"Copy it again. {where}")
-    return found
+__all__ = ["ids_checksum", "read_test_new"]
 
 
 def ids_checksum(ids: Iterable[str]) -> str:
