@@ -92,6 +92,16 @@ def test_a_subset_of_the_tasks_can_be_tested(trained: Path, mtdense_main: Main, 
     assert "semseg, depth, normals" in err
 
 
+def test_a_run_is_not_cleared_for_one_that_cannot_begin(mtdense_main: Main, tmp_path: Path) -> None:
+    checkpoint = fit(mtdense_main, tmp_path / "run")
+    impossible = ("--data.min_labelled", "3", "--overwrite", "true")
+    code, err = mtdense_main("fit", *MULTI, *SMALL, *impossible, "--run_dir", tmp_path / "run")
+    assert code == 1
+    assert "min_labelled 3" in err
+    assert checkpoint.exists()
+    assert record(tmp_path / "run", "fit")["steps"] == 3
+
+
 def test_each_images_own_scores(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
     command = ("test", "--ckpt_path", trained, "--run_dir", tmp_path / "run", "--data.batch_size", "2")
     code, err = mtdense_main(*command, "--per-image", tmp_path / "scores.csv")
