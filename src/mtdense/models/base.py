@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -19,11 +18,15 @@ from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from mtdense.core.errors import ConfigError, NonFiniteLossError
 from mtdense.data.sample import Batch
 from mtdense.metrics import DeltaM
+from mtdense.models.agreement import check_data_tasks, check_loss_weights
 from mtdense.models.baselines import read_baselines
+from mtdense.models.canvas import inside, upsample
 from mtdense.models.outputs import Outputs
 from mtdense.tasks import Task, build_tasks
+from mtdense.tasks.base import ArrayAny
 from mtdense.training import (
     OptimizerName,
+    ParameterGroup,
     PartialLabelReducer,
     Pool,
     Scale,
@@ -66,9 +69,11 @@ class DenseModule(L.LightningModule, ABC):
         weight_decay: Weight decay.
         momentum: Momentum of `sgd`.
         fused_optimizer: See `create_optimizer`.
-        schedule: `poly`, `cosine` or `constant`, over the whole training.
+        schedule: `poly`, `cosine` or `constant`, over the whole training, or `step`.
         schedule_interval: Whether the schedule moves at every optimiser `step` or every `epoch`.
         poly_power: Exponent of `poly`.
+        decay_every: Steps or epochs between the decays of `step`.
+        decay_factor: Factor of each decay of `step`.
         warmup_steps: Units of linear warm-up.
         normalization: Mean and deviation of `imagenet` (what the papers' recipes say) or those of the backbone's
             `weights`.
@@ -84,6 +89,8 @@ class DenseModule(L.LightningModule, ABC):
     """Id of the method in tables and run records."""
     preliminary_weight: float = 0.0
     """Weight of the loss on each of `Outputs.preliminary`."""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Dotted prefixes of parameters that inference does not use; they do not count as the network's size."""
 
     def __init__(
         self,
@@ -104,6 +111,8 @@ class DenseModule(L.LightningModule, ABC):
         schedule: ScheduleName = "poly",
         schedule_interval: Literal["step", "epoch"] = "step",
         poly_power: float = 0.9,
+        decay_every: int | None = None,
+        decay_factor: float = 0.5,
         warmup_steps: int = 0,
         normalization: Literal["imagenet", "weights"] = "imagenet",
         channels_last: bool = False,
@@ -119,7 +128,7 @@ class DenseModule(L.LightningModule, ABC):
         if family is None:
             raise ConfigError(f"unknown loss family '{loss_family}'", f"use one of {', '.join(_FAMILIES)}.")
         self.reducer = PartialLabelReducer(pool or family[0], scale or family[1])
-        self.loss_weights = self._check_weights(loss_weights or {})
+        self.loss_weights = check_loss_weights(loss_weights or {}, self.tasks)
         self.run_info: dict[str, Any] = {}
         """What the program wants written into checkpoints: plain values only."""
         self.network = self.build_network()
@@ -151,12 +160,28 @@ class DenseModule(L.LightningModule, ABC):
         """Losses of the architecture itself, by name, already weighted; the default has none."""
         return {}
 
+    def run_network(self, batch: Batch) -> Outputs:
+        """Outputs of a batch; what a network needs beside the images (ids, further views) is taken from the batch here.
+
+        `final` and `preliminary` must belong to the batch's images, row by row; anything else goes into `features`.
+        """
+        outputs: Outputs = self(batch["image"], batch["meta"]["content"])
+        return outputs
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """What is trained, in groups that may have a learning rate and a decay of their own; the default is one."""
+        return [ParameterGroup(self.parameters())]
+
+    def figures(self, batch: Batch, outputs: Outputs) -> dict[str, ArrayAny]:
+        """The architecture's own pictures of a batch, {name: (H, W, 3) uint8}; the default has none."""
+        return {}
+
     # ---- forward ---------------------------------------------------------------------------------------------------
     def normalise(self, image: Tensor, content: Tensor | None = None) -> Tensor:
         """Images in [0, 1] to network input; what lies outside `content` (B, 4: top, left, height, width) becomes 0."""
         image = (image - self.image_mean) / self.image_std
         if content is not None:
-            image = image * _inside(content, image.shape[-2], image.shape[-1])[:, None]
+            image = image * inside(content, image.shape[-2], image.shape[-1])[:, None]
         if self.hparams["channels_last"]:
             image = image.contiguous(memory_format=torch.channels_last)
         return image
@@ -193,7 +218,7 @@ class DenseModule(L.LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum of weighted task losses and the architecture's own."""
-        outputs = self(batch["image"], batch["meta"]["content"])
+        outputs = self.run_network(batch)
         losses = self.losses(outputs, batch)
         extra = self.extra_losses(outputs, batch)
         total = torch.stack([self.loss_weights[n] * v for n, v in losses.items()] + list(extra.values())).sum()
@@ -231,7 +256,7 @@ class DenseModule(L.LightningModule, ABC):
         return {"predictions": predictions}
 
     def _evaluate(self, batch: Batch, stage: str) -> tuple[Outputs, dict[str, Tensor]]:
-        outputs: Outputs = self(batch["image"], batch["meta"]["content"])
+        outputs = self.run_network(batch)
         # A protocol may score at another size than the network's.
         size = next(iter(batch["targets"].values())).shape[-2:]
         predictions = self.predictions(outputs, size)
@@ -279,7 +304,7 @@ class DenseModule(L.LightningModule, ABC):
 
     def predict_batch(self, batch: Batch) -> dict[str, Tensor]:
         """{task: prediction at the size of the batch's images}; see `Task.predict`."""
-        outputs: Outputs = self(batch["image"], batch["meta"]["content"])
+        outputs = self.run_network(batch)
         return self.predictions(outputs, batch["image"].shape[-2:])
 
     def predictions(self, outputs: Outputs, size: Sequence[int]) -> dict[str, Tensor]:
@@ -294,7 +319,9 @@ class DenseModule(L.LightningModule, ABC):
             ConfigError: The data has a task that the model lacks, or the same task with other classes or units; or the
                 baselines of Δm are not all there.
         """
-        self._check_data()
+        data = getattr(self._trainer, "datamodule", None)
+        if data is not None:
+            check_data_tasks(self.tasks, build_tasks(data.task_specs))
         if stage == "fit" and self._baselines is not None:
             try:
                 self._delta_m(self._baselines)
@@ -306,27 +333,12 @@ class DenseModule(L.LightningModule, ABC):
         primary = {name: metrics[name][self.tasks[name].primary_metric] for name in self._evaluated_tasks()}
         return DeltaM(baselines, primary)
 
-    def _check_data(self) -> None:
-        data = getattr(self._trainer, "datamodule", None)
-        if data is None:
-            return
-        for name, task in build_tasks(data.task_specs).items():
-            if name not in self.tasks:
-                raise ConfigError(
-                    f"the data has the task '{name}', the model only {', '.join(self.tasks)}",
-                    "name a subset of the model's tasks in `data.tasks`.",
-                )
-            if task.meaning != self.tasks[name].meaning:
-                raise ConfigError(
-                    f"'{name}' means {task.meaning} in the data but {self.tasks[name].meaning} in the model",
-                    "use the data (version, classes, units) that the model was trained on.",
-                )
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the recipe."""
         h = self.hparams
+        groups = self.parameter_groups()
         optimizer = create_optimizer(
-            self.parameters(), h["optimizer"], h["lr"], h["weight_decay"], h["momentum"], h["fused_optimizer"]
+            groups, h["optimizer"], h["lr"], h["weight_decay"], h["momentum"], h["fused_optimizer"]
         )
         total = self.trainer.estimated_stepping_batches
         if not math.isfinite(total):
@@ -335,7 +347,16 @@ class DenseModule(L.LightningModule, ABC):
         if h["schedule_interval"] == "epoch":
             self.trainer.fit_loop.setup_data()  # else the length of an epoch is unknown where steps bound the run
             units = max(1, math.ceil(units / max(1, int(self.trainer.num_training_batches))))
-        schedule = create_schedule(optimizer, h["schedule"], units, h["warmup_steps"], h["poly_power"])
+        schedule = create_schedule(
+            optimizer,
+            groups,
+            h["schedule"],
+            units,
+            h["warmup_steps"],
+            h["poly_power"],
+            h["decay_every"],
+            h["decay_factor"],
+        )
         return cast(
             OptimizerLRScheduler,
             {
@@ -363,19 +384,6 @@ class DenseModule(L.LightningModule, ABC):
             **self.run_info,
         }
 
-    def _check_weights(self, given: Mapping[str, float]) -> dict[str, float]:
-        unknown = sorted(set(given) - set(self.tasks))
-        if unknown:
-            raise ConfigError(
-                f"`loss_weights` names {', '.join(unknown)}, the tasks are {', '.join(self.tasks)}",
-                "remove these weights or add the tasks.",
-            )
-        weights = {name: float(given.get(name, task.default_loss_weight)) for name, task in self.tasks.items()}
-        for name, value in weights.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"the loss weight of '{name}' is {value}", "give a number of 0 or more.")
-        return weights
-
     def _backbone_statistics(self) -> tuple[Sequence[float], Sequence[float]]:
         for module in self.network.modules():
             if isinstance(module, Backbone):
@@ -385,21 +393,3 @@ class DenseModule(L.LightningModule, ABC):
 
 def _class_path(thing: object) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
-
-
-def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits (B, C, h, w) to (B, C, *size), bilinear with half-pixel centres, in float32."""
-    logits = logits.float()
-    if tuple(logits.shape[-2:]) == tuple(size):
-        return logits
-    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
-
-
-def _inside(content: Tensor, height: int, width: int) -> Tensor:
-    """(B, H, W) float: 1 where the canvas shows the image."""
-    rows = torch.arange(height, device=content.device)[None]
-    columns = torch.arange(width, device=content.device)[None]
-    top, left, content_height, content_width = (content[:, i, None] for i in range(4))
-    in_rows = (rows >= top) & (rows < top + content_height)
-    in_columns = (columns >= left) & (columns < left + content_width)
-    return (in_rows[:, :, None] & in_columns[:, None, :]).float()

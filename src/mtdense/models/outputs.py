@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -21,4 +22,4 @@ class Outputs:
 
     final: dict[str, Tensor]
     preliminary: list[dict[str, Tensor]] = field(default_factory=list)
-    features: dict[str, Tensor] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
