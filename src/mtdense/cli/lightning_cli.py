@@ -36,6 +36,7 @@ from mtdense.core.experiments import resolve_experiment
 from mtdense.models import DenseModule
 from mtdense.models.baselines import read_baselines
 from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint, resolve_class
+from mtdense.reports.architecture_figures import ArchitectureFigures
 from mtdense.reports.canonical import plain
 from mtdense.reports.per_image import PerImageScores
 from mtdense.reports.prediction_writer import PredictionWriter
@@ -105,6 +106,7 @@ class MTDenseCLI(LightningCLI):
         parser.add_argument("--save_every", type=int, default=200, help="Optimiser steps between saves of last.ckpt.")
         parser.add_argument("--out", type=str | None, default=None, help="Folder for the predictions of `predict`.")
         parser.add_argument("--per_image", type=str | None, default=None, help="CSV file for each test image's scores.")
+        parser.add_argument("--figures", type=int, default=0, help="Images of which `predict` draws the figures, too.")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_seed)
         if self.checkpoint is None:
             parser.link_arguments("data.task_specs", "model.init_args.tasks", apply_on="instantiate")
@@ -125,6 +127,11 @@ class MTDenseCLI(LightningCLI):
             raise ConfigError(f"`mtdense {self.subcommand}` without a model", "name one by --ckpt_path.")
         if config.per_image is not None and self.subcommand != "test":
             raise ConfigError(f"--per_image with `mtdense {self.subcommand}`", "score images by `mtdense test`.")
+        if config.figures and self.subcommand != "predict":
+            raise ConfigError(
+                f"--figures with `mtdense {self.subcommand}`",
+                "draw by `mtdense predict`, or while training by the callback `mtdense.reports.ArchitectureFigures`.",
+            )
         run = Path(
             config.run_dir
             or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
@@ -170,7 +177,7 @@ class MTDenseCLI(LightningCLI):
         config = self.config[self.subcommand]
         text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_link_targets=True)
         told: dict[str, Any] = yaml.safe_load(text)
-        told.update(run_dir=None, log_dir=None, ckpt_path=None, overwrite=False, per_image=None)
+        told.update(run_dir=None, log_dir=None, ckpt_path=None, overwrite=False, per_image=None, figures=0)
         model = told["model"]["init_args"]
         for linked in ("tasks", "input_size"):
             model.pop(linked, None)
@@ -193,7 +200,10 @@ class MTDenseCLI(LightningCLI):
         if own.per_image is not None:
             extra.append(PerImageScores(own.per_image))
         if self.subcommand == "predict":
-            extra.append(PredictionWriter(own.out or str(Path(own.run_dir) / "predictions")))
+            out = own.out or str(Path(own.run_dir) / "predictions")
+            extra.append(PredictionWriter(out))
+            if own.figures:
+                extra.append(ArchitectureFigures(own.figures, str(Path(out) / "figures")))
         if self.subcommand == "fit" and not self.datamodule.has_validation:
             given = config.get("callbacks") or []
             config["callbacks"] = [

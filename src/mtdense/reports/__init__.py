@@ -1,6 +1,7 @@
 """Evidence: run records, comparison tables, trivial predictors, contact sheets and written predictions."""
 
 from mtdense.reports.access import array_of, tasks_of
+from mtdense.reports.architecture_figures import ArchitectureFigures
 from mtdense.reports.contact_sheet import ContactRow, contact_sheet, rows_from_batch
 from mtdense.reports.metric_values import metric_unit, metric_value
 from mtdense.reports.per_image import PerImageScores, scores_csv
@@ -15,6 +16,7 @@ from mtdense.reports.trivial import TRIVIAL_METHODS, TrivialPredictor, fit_trivi
 __all__ = [
     "FORMATS",
     "TRIVIAL_METHODS",
+    "ArchitectureFigures",
     "CanvasGeometry",
     "Column",
     "ComparisonTable",
