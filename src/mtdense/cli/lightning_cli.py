@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import logging
 import tempfile
 import warnings
@@ -45,7 +47,7 @@ from mtdense.training.callbacks import RandomState, SaveLast
 from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from mtdense.training.loading import RestoreLoader
 
-__all__ = ["MTDenseCLI", "run_lightning"]
+__all__ = ["MTDenseCLI", "build_model", "run_lightning"]
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -212,6 +214,54 @@ class MTDenseCLI(LightningCLI):
         plugins = config.get("plugins") or []
         config["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super()._instantiate_trainer(config, [*callbacks, *extra])
+
+
+class _BuildOnly(MTDenseCLI):
+    """Parses as `fit` does, and stops when data module and model are there."""
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing: there is no run."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer that nobody asks for anything."""
+        return L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def build_model(names: Sequence[str], options: Sequence[str] = ()) -> tuple[DenseModule, tuple[int, int]]:
+    """The model of an experiment, without data, weights or a run: (model, input size of the experiment).
+
+    Args:
+        names: Configurations, as `--config` takes them.
+        options: Further options of `mtdense fit`.
+
+    Raises:
+        MTDenseError: Any fault that the user can mend.
+    """
+    _quiet()
+    config = merge(merged_configs([BASE_CONFIG]), merged_configs(names))
+    # The class of a data set wants its folder; nothing is read from it.
+    config = merge({"data": {"init_args": {"root": "."}}} if _takes_root(config) else {}, config)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(yaml.safe_dump(plain(config), sort_keys=False), encoding="utf-8")
+        logging.disable(logging.INFO)
+        try:
+            with weights_follow():
+                cli = _BuildOnly(["fit", "--config", str(path), *options], None, None)
+        finally:
+            logging.disable(logging.NOTSET)
+    height, width = cli.datamodule.size
+    return cli.model, (height, width)
+
+
+def _takes_root(config: dict[str, Any]) -> bool:
+    path = str(config.get("data", {}).get("class_path", ""))
+    module, _, name = path.rpartition(".")
+    found = getattr(importlib.import_module(module), name, None) if module == "data_modules" else None
+    return found is not None and "root" in inspect.signature(found.__init__).parameters
 
 
 def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:

@@ -77,7 +77,7 @@ class ArchitectureFigures(Callback):
             pictures = dict(module.figures(few, outputs))
         folder = Path(self.out or Path(trainer.default_root_dir) / "figures") / name
         # A protocol may hold labels of another size than the images.
-        shown: Batch = {**few, "targets": _of_size(few["targets"], few["image"].shape[-2:])}  # type: ignore[typeddict-item]
+        shown: Batch = {**few, "targets": _of_size(few["targets"], few["image"].shape[-2:])}
         files = [contact_sheet(rows_from_batch(shown, predictions), module.tasks, folder / "predictions.png")]
         for key, picture in pictures.items():
             files.append(safe_path(folder, key, ".png"))
