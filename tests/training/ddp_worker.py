@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import get_args
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 import mtdense  # noqa: F401
 from mtdense.tasks import build_tasks
 from mtdense.training import PartialLabelReducer
+from mtdense.training.reducer import Scale
 
 TASKS = build_tasks({"semseg": {"num_classes": 3}, "saliency": {}, "depth": {}})
 
@@ -64,7 +66,7 @@ if __name__ == "__main__":
     rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    modes = [(p, s) for p in ("image", "batch") for s in ("task_count_ratio", "labelled_count")]
+    modes = [(p, s) for p in ("image", "batch") for s in get_args(Scale)]
     result = {f"{p}/{s}": gradients(p, s, rank, world) for p, s in modes}
     if rank == 0:
         print(json.dumps(result))

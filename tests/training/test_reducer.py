@@ -1,6 +1,8 @@
-"""The reducer against values worked out by hand, in all four modes."""
+"""The reducer against values worked out by hand, in all modes."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from mtdense.core.errors import ConfigError
 from mtdense.tasks import build_tasks
 from mtdense.tasks.base import LossTerms
 from mtdense.training import PartialLabelReducer
+from mtdense.training.reducer import Scale
 
 TASKS = build_tasks({"depth": {}, "normals": {}, "semseg": {"num_classes": 3}})
 # Three images. depth: images 0 and 1 (2 and 4 valid pixels, error sums 6 and 4); normals: image 1 (1 pixel, sum 5);
@@ -36,6 +39,10 @@ LABELLED = {
         ("batch", "labelled_count", 10 / 6, 5.0),
         # (3*6 + 1.5*4) / 6 * 2/3 = 8/3; 1.5*5/1 * 1/3 = 2.5
         ("batch", "task_count_ratio", 8 / 3, 2.5),
+        # (3 + 1) / 3; 5 / 3
+        ("image", "image_count", 4 / 3, 5 / 3),
+        # (6 + 4) / 6 * 2/3; 5 * 1/3
+        ("batch", "image_count", 10 / 9, 5 / 3),
     ],
 )
 def test_by_hand(pool: str, scale: str, depth: float, normals: float) -> None:
@@ -46,16 +53,16 @@ def test_by_hand(pool: str, scale: str, depth: float, normals: float) -> None:
 
 
 @pytest.mark.parametrize("pool", ["image", "batch"])
-def test_full_labels_make_both_scales_equal(pool: str) -> None:
+def test_full_labels_make_all_scales_equal(pool: str) -> None:
     every = {name: torch.ones(3, dtype=torch.bool) for name in TASKS}
-    ratio = PartialLabelReducer(pool, "task_count_ratio")(TASKS, TERMS, every)
-    count = PartialLabelReducer(pool, "labelled_count")(TASKS, TERMS, every)
-    for name in TASKS:
-        torch.testing.assert_close(ratio[name], count[name])
+    first, *others = (PartialLabelReducer(pool, scale)(TASKS, TERMS, every) for scale in get_args(Scale))
+    for losses in others:
+        for name in TASKS:
+            torch.testing.assert_close(losses[name], first[name])
 
 
 @pytest.mark.parametrize("pool", ["image", "batch"])
-@pytest.mark.parametrize("scale", ["task_count_ratio", "labelled_count"])
+@pytest.mark.parametrize("scale", get_args(Scale))
 def test_without_labels_exact_zero_that_keeps_the_graph(pool: str, scale: str) -> None:
     sums = torch.zeros(2, 1, requires_grad=True)
     terms = {"depth": LossTerms(sums * 1.0, torch.zeros(2, 1))}
@@ -72,7 +79,7 @@ def test_unlabelled_rows_cannot_leak() -> None:
     dirty = {name: LossTerms(t.sums.clone(), t.counts.clone()) for name, t in TERMS.items()}
     dirty["depth"].sums[2], dirty["depth"].counts[2] = 1e6, 50.0
     for pool in ("image", "batch"):
-        for scale in ("task_count_ratio", "labelled_count"):
+        for scale in get_args(Scale):
             reducer = PartialLabelReducer(pool, scale)
             clean = reducer(TASKS, TERMS, LABELLED)
             assert all(torch.equal(clean[k], v) for k, v in reducer(TASKS, dirty, LABELLED).items())

@@ -16,7 +16,7 @@ from mtdense.training.distributed import sum_over_ranks, world_size
 __all__ = ["PartialLabelReducer", "Pool", "Scale"]
 
 Pool = Literal["image", "batch"]
-Scale = Literal["task_count_ratio", "labelled_count"]
+Scale = Literal["task_count_ratio", "labelled_count", "image_count"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,10 @@ class PartialLabelReducer:
     ========  ==================  =====================================================================
     image     task_count_ratio    1/B * sum_b (T / n_b) * value(b)          (DiffusionMTL, specs: section 3.1)
     image     labelled_count      1/N_t * sum_b value(b)
+    image     image_count         1/B * sum_b value(b)                      (MTPSL, specs: section 3.2)
     batch     labelled_count      value(pixels of all labelled images)      (ATRC, InvPT)
     batch     task_count_ratio    N_t/B * value(pixels, those of image b weighted by T / n_b)   [our extension]
+    batch     image_count         N_t/B * value(pixels of all labelled images)                  [our extension]
     ========  ==================  =====================================================================
 
     Sums over b run over the images labelled for t only. Numerators and counts are summed over ranks, so N ranks of
@@ -86,11 +88,11 @@ class PartialLabelReducer:
             weight = mask[name] * (ratio if self.scale == "task_count_ratio" else 1.0)
             if self.pool == "image":
                 value = (task.loss_value(terms[name]) * weight).sum()
-                value = value / (images if self.scale == "task_count_ratio" else totals[name][0].clamp(min=1))
+                value = value / (totals[name][0].clamp(min=1) if self.scale == "labelled_count" else images)
             else:
                 sums = (terms[name].sums * weight[:, None]).sum(0, keepdim=True)
                 value = task.loss_value(LossTerms(sums, totals[name][None, 1:])).sum()
-                if self.scale == "task_count_ratio":
+                if self.scale != "labelled_count":
                     value = value * totals[name][0] / images
             losses[name] = value * ranks
         return losses
