@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
-from mtdense.backbones import TinyBackbone, create_backbone, weights_follow
+from mtdense.backbones import PAPER_BACKBONES, TinyBackbone, create_backbone, weights_follow
 from mtdense.core.errors import CheckpointError, ConfigError
 
 RESNET18_PARAMETERS = 11_176_512
@@ -83,8 +84,52 @@ def test_pretrained_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"pretrained weights of 'resnet18'[\s\S]*backbone_checkpoint"):
+    with pytest.raises(ConfigError, match=r"pretrained weights of 'resnet18\.tv_in1k'[\s\S]*backbone_checkpoint"):
         create_backbone("resnet18", pretrained=True)
+
+
+def test_papers_weights_exist_in_timm() -> None:
+    known = set(timm.list_models(pretrained=True))
+    named = {variant.timm_name for variant in PAPER_BACKBONES.values() if variant.timm_name}
+    assert len(named) == 11 and named <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "tagged", "key"),
+    [
+        ("resnet18", {"channels": (8, 16, 24, 32)}, "timm/resnet18.tv_in1k", "layer1.0.conv1.weight"),
+        (
+            "swin_b",
+            {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)},
+            "timm/swin_base_patch4_window7_224.ms_in22k",
+            "layers.1.downsample.reduction.weight",
+        ),
+        (
+            "vit_large",
+            {"embed_dim": 32, "depth": 2, "num_heads": 2},
+            "timm/vit_large_patch16_384.augreg_in21k_ft_in1k",
+            "blocks.1.attn.qkv.weight",
+        ),
+        ("hrnet_w18", {}, "timm/hrnet_w18_small_v2.ms_in1k", "stage4.1.branches.3.1.conv2.weight"),
+    ],
+)
+def test_pretrained_weights_come_from_the_papers_tag(
+    monkeypatch: pytest.MonkeyPatch, name: str, overrides: dict[str, Any], tagged: str, key: str
+) -> None:
+    """The hub is played by weights made here; everything else is timm's and our real path."""
+    torch.manual_seed(0)
+    published = timm.create_model(PAPER_BACKBONES[name].timm_name, **overrides).state_dict()
+    asked: list[str] = []
+
+    def from_hub(model_id: str, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        asked.append(model_id)
+        return dict(published)
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", from_hub)
+    torch.manual_seed(1)
+    backbone = create_backbone(name, pretrained=True, img_size=(64, 96), overrides=overrides)
+    assert asked == [tagged]
+    assert torch.equal(backbone.state_dict()["network." + key], published[key])
 
 
 def test_weights_follow_reads_nothing() -> None:
@@ -97,6 +142,8 @@ def test_unknown_backbone_suggests() -> None:
         create_backbone("resnet81")
     with pytest.raises(ConfigError, match="'tiny' has no weights"):
         create_backbone("tiny", pretrained=True)
+    with pytest.raises(ConfigError, match=r"'tiny' has no option \['fusion'\]"):
+        create_backbone("tiny", fusion="nearest")
 
 
 def test_tiny_is_tiny() -> None:

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "pad_to_multiple"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def pad_to_multiple(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Zeros below and to the right of (B, C, H, W) until H and W are multiples of `size`."""
+    height, width = image.shape[-2:]
+    return F.pad(image, (0, -width % size[1], 0, -height % size[0]))
+
+
 class Backbone(nn.Module, ABC):
     """A network that turns images into a pyramid of feature maps, finest first.
 
+    A map of stride s of an image (H, W) is ceil(H / s) by ceil(W / s), in every family.
+
     Args:
         channels: Channels of each map.
-        strides: Input pixels per map pixel of each map, increasing.
+        strides: Input pixels per map pixel of each map, never decreasing.
         mean: RGB mean that the weights were trained with, on [0, 1] images.
         std: RGB standard deviation that the weights were trained with.
     """
+
+    # Weights that a file may lack, all of them or none: they then keep their initial values.
+    optional_weights: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -38,4 +51,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) to maps [(B, channels[i], ~H / strides[i], ~W / strides[i])]."""
+        """Normalised images (B, 3, H, W) to maps [(B, channels[i], ceil(H / strides[i]), ceil(W / strides[i]))]."""
+
+    def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A published state dict in this backbone's names; weights it has no use for by design are left out.
+
+        Anything unknown keeps its name, so that loading can refuse it.
+        """
+        return dict(state)

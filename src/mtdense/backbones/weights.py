@@ -10,17 +10,22 @@ from typing import cast
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from mtdense.backbones.base import Backbone
 from mtdense.core.errors import CheckpointError
 
-__all__ = ["load_backbone_weights", "weights_follow", "weights_will_follow"]
+__all__ = ["bare_names", "fill_backbone", "load_backbone_weights", "weights_follow", "weights_will_follow"]
 
 _FOLLOW: ContextVar[bool] = ContextVar("weights_follow", default=False)
 
-# Weights of an ImageNet classifier's last layer: the only ones a dense network has no place for.
-_CLASSIFIER_PREFIXES = ("fc.", "head.", "classifier.", "head_dist.", "norm.", "fc_norm.", "pre_logits.")
+# Weights of an ImageNet classifier's or a segmentation network's head: a backbone has no place for them.
+_HEAD_PREFIXES = (
+    *("fc.", "head.", "classifier.", "head_dist.", "fc_norm.", "pre_logits.", "attn_pool."),
+    *("decode_head.", "auxiliary_head.", "conv_head.", "incre_modules.", "downsamp_modules.", "final_layer."),
+)
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
+_OUTER_PREFIXES = ("module.", "model.", "backbone.")
 
 
 @contextmanager
@@ -38,38 +43,58 @@ def weights_will_follow() -> bool:
     return _FOLLOW.get()
 
 
-def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
-    """Fills a backbone from a local file in timm's or torchvision's naming.
+def bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without heads and without what data-parallel, segmentation or transfer wrappers put before names."""
+    bare = dict(state)
+    for prefix in _OUTER_PREFIXES:
+        bare = {key.removeprefix(prefix): value for key, value in bare.items()}
+    return {key: value for key, value in bare.items() if not key.startswith(_HEAD_PREFIXES)}
+
+
+def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
+    """Fills a backbone from a local file.
 
     Args:
-        module: The backbone. Every one of its weights must be in the file.
-        path: `.safetensors`, or a file of `torch.save` that holds tensors only.
+        backbone: Every one of its weights must be in the file.
+        path: `.safetensors`, or a file of `torch.save` that holds tensors only; in timm's or torchvision's names, in
+            the names of the backbone's public code (see `Backbone.own_names`), or its own `state_dict()`.
 
     Raises:
         CheckpointError: The file is missing, damaged, needs pickle, lacks a weight, has one of another shape, or has
-            weights for which the backbone has no place (a classifier's last layer is passed over).
+            weights for which the backbone has no place (a head is passed over).
     """
-    state = _read(Path(path))
-    own = module.state_dict()
-    # timm wraps some networks in a feature extractor, which puts "model." before every name.
-    prefix = "model." if own and all(key.startswith("model.") for key in own) else ""
-    state = {prefix + key.removeprefix("module."): value for key, value in state.items()}
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [
-        key for key in state if key not in own and not key.removeprefix(prefix).startswith(_CLASSIFIER_PREFIXES)
+    fill_backbone(backbone, _read(Path(path)), str(path))
+
+
+def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> None:
+    """Fills a backbone from a state dict; see `load_backbone_weights`.
+
+    Args:
+        backbone: The network.
+        state: Its weights.
+        source: Where they come from, for the error.
+    """
+    own = backbone.state_dict()
+    given = backbone.own_names(bare_names(state))
+    optional = {key for key in own if key.startswith(backbone.optional_weights)} if backbone.optional_weights else set()
+    if optional.intersection(given):
+        optional = set()
+    missing = [
+        key for key in own if key not in given and key not in optional and not key.endswith("num_batches_tracked")
     ]
+    unexpected = [key for key in given if key not in own]
     shapes = [
-        f"{key}: file {tuple(state[key].shape)}, backbone {tuple(own[key].shape)}"
+        f"{key}: file {tuple(given[key].shape)}, backbone {tuple(own[key].shape)}"
         for key in own
-        if key in state and state[key].shape != own[key].shape
+        if key in given and given[key].shape != own[key].shape
     ]
     if missing or unexpected or shapes:
         raise CheckpointError(
-            f"{path} does not fit the backbone: {len(missing)} weights missing {missing[:3]}, "
+            f"{source} does not fit the backbone: {len(missing)} weights missing {missing[:3]}, "
             f"{len(unexpected)} unexpected {unexpected[:3]}, {len(shapes)} of another shape {shapes[:3]}",
-            "give the weights of exactly this backbone, in timm's naming.",
+            "give the weights of exactly this backbone, in timm's naming or its public code's.",
         )
-    module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+    backbone.load_state_dict({key: given[key] for key in own if key in given}, strict=False)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
