@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
 from mtdense.core.errors import ConfigError, NonFiniteLossError
 from mtdense.data.sample import Batch
 from mtdense.metrics import DeltaM
@@ -58,6 +58,7 @@ class DenseModule(L.LightningModule, ABC):
         backbone: `tiny`, a timm name or a paper's name of one.
         pretrained: Download timm's weights for the backbone.
         backbone_checkpoint: Local weights for the backbone instead.
+        backbone_options: Further options of the backbone, such as {output_stride: 8}; see `create_backbone`.
         input_size: (height, width) of training images; only backbones of a fixed input size need it.
         loss_family: Default of `pool` and `scale`: `diffusion_mtl` is (image, task_count_ratio), `atrc` (InvPT,
             BridgeNet) is (batch, labelled_count).
@@ -89,7 +90,7 @@ class DenseModule(L.LightningModule, ABC):
     """Id of the method in tables and run records."""
     preliminary_weight: float = 0.0
     """Weight of the loss on each of `Outputs.preliminary`."""
-    training_only: ClassVar[tuple[str, ...]] = ()
+    training_only: tuple[str, ...] = ()
     """Dotted prefixes of parameters that inference does not use; they do not count as the network's size."""
 
     def __init__(
@@ -98,6 +99,7 @@ class DenseModule(L.LightningModule, ABC):
         backbone: str = "resnet18",
         pretrained: bool = False,
         backbone_checkpoint: str | None = None,
+        backbone_options: dict[str, Any] | None = None,
         input_size: list[int] | None = None,
         loss_family: LossFamily = "diffusion_mtl",
         pool: Pool | None = None,
@@ -155,6 +157,13 @@ class DenseModule(L.LightningModule, ABC):
     @abstractmethod
     def build_network(self) -> nn.Module:
         """The plain network: normalised images (B, 3, H, W) to `Outputs`; may read `self.tasks`, `self.hparams`."""
+
+    def build_backbone(self) -> Backbone:
+        """The backbone that the options name, with its weights."""
+        h = self.hparams
+        size = tuple(h["input_size"]) if h["input_size"] else None
+        options = h["backbone_options"] or {}
+        return create_backbone(h["backbone"], h["pretrained"], h["backbone_checkpoint"], size, **options)
 
     def extra_losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Losses of the architecture itself, by name, already weighted; the default has none."""
@@ -347,16 +356,8 @@ class DenseModule(L.LightningModule, ABC):
         if h["schedule_interval"] == "epoch":
             self.trainer.fit_loop.setup_data()  # else the length of an epoch is unknown where steps bound the run
             units = max(1, math.ceil(units / max(1, int(self.trainer.num_training_batches))))
-        schedule = create_schedule(
-            optimizer,
-            groups,
-            h["schedule"],
-            units,
-            h["warmup_steps"],
-            h["poly_power"],
-            h["decay_every"],
-            h["decay_factor"],
-        )
+        shape = (h["warmup_steps"], h["poly_power"], h["decay_every"], h["decay_factor"])
+        schedule = create_schedule(optimizer, groups, h["schedule"], units, *shape)
         return cast(
             OptimizerLRScheduler,
             {

@@ -6,12 +6,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["sum_over_ranks", "world_size"]
+__all__ = ["rank", "shared_sum", "sum_over_ranks", "world_size"]
 
 
 def world_size() -> int:
     """Number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process among them, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 @torch.no_grad()
@@ -22,3 +27,15 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     total = values.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def shared_sum(values: Tensor) -> Tensor:
+    """Element-wise sum over all ranks that lets the gradient through; every rank must call it, with one shape.
+
+    It is for a loss that all ranks compute alike from sums such as this one, and from parameters. Each rank's
+    gradient then stands for its own summand times the number of ranks, so that DDP's average over ranks is the
+    gradient of the loss: backward needs no message. Where ranks do different things with the sum, it is wrong.
+    """
+    if world_size() == 1:
+        return values
+    return sum_over_ranks(values) + world_size() * (values - values.detach())

@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from mtdense.backbones import create_backbone
+from mtdense.core.errors import ConfigError
 from mtdense.models.base import DenseModule
+from mtdense.models.layers.segnet import SegNetNetwork, segnet_filters
 from mtdense.models.mtl_baseline.network import SharedEncoderNetwork
 
 __all__ = ["PRESETS", "MTLBaseline"]
@@ -18,6 +19,9 @@ PRESETS = {"paper": 512, "small": 128, "tiny": 16}
 
 class MTLBaseline(DenseModule):
     """One shared encoder, one decoder per task: what every multi-task method is compared with.
+
+    `backbone: segnet` builds the network of MTAN and MTPSL instead: SegNet from scratch, encoder and decoder shared,
+    a head per task. Their images are not normalised: `normalization: weights` says so.
 
     Args:
         preset: `paper` (width 512), `small` (128) or `tiny` (16, for tests).
@@ -32,9 +36,13 @@ class MTLBaseline(DenseModule):
     def build_network(self) -> nn.Module:
         """The network of `preset` on the chosen backbone."""
         h = self.hparams
-        size = h["input_size"]
-        backbone = create_backbone(
-            h["backbone"], h["pretrained"], h["backbone_checkpoint"], (size[0], size[1]) if size else None
-        )
         outputs = {name: task.num_outputs for name, task in self.tasks.items()}
+        if h["backbone"] == "segnet":
+            if h["pretrained"] or h["backbone_checkpoint"] is not None:
+                raise ConfigError(
+                    "weights for 'segnet', which is trained from scratch",
+                    "set `pretrained: false` and leave out `backbone_checkpoint`.",
+                )
+            return SegNetNetwork(outputs, segnet_filters(PRESETS[h["preset"]]))
+        backbone = self.build_backbone()
         return SharedEncoderNetwork(backbone, outputs, PRESETS[h["preset"]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -39,13 +39,22 @@ class SharedEncoderNetwork(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to the shared feature (B, width, H/8, W/8)."""
-        maps = self.backbone(image)
+        return self.merge(self.backbone(image))
+
+    def merge(self, maps: Sequence[Tensor]) -> Tensor:
+        """The backbone's pyramid to the shared feature (B, width, H/8, W/8)."""
         height, width = maps[0].shape[-2:]
         shared: Tensor = self.neck(concat_pyramid(maps, (max(1, height // 2), max(1, width // 2))))
         return shared
 
     def forward(self, image: Tensor) -> Outputs:
         """Normalised images (B, 3, H, W) to logits at stride 8."""
-        shared = self.encode(image)
+        return self.forward_with_deepest(image)[0]
+
+    def forward_with_deepest(self, image: Tensor) -> tuple[Outputs, Tensor]:
+        """As `forward`, and the deepest map of the backbone (B, channels[-1], H/32, W/32)."""
+        maps = self.backbone(image)
+        shared = self.merge(maps)
         features = {name: decoder(shared) for name, decoder in self.decoders.items()}
-        return Outputs(final={name: head(features[name]) for name, head in self.heads.items()}, features=features)
+        final = {name: head(features[name]) for name, head in self.heads.items()}
+        return Outputs(final=final, features=features), maps[-1]

@@ -1,0 +1,94 @@
+"""One rank of test_two_ranks: prints losses, gradient and codebook of a training step."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import mtdense  # noqa: F401
+from mtdense.models import Prototype
+from tests.models.helpers import SPECS, make_batch
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "variant": {
+        "tke_average": "tasks",
+        "tc_form": "infonce",
+        "tc_mean": "image",
+        "codebook_weight": 1.0,
+        "commitment_weight": 0.25,
+        "prototype_gradient": "all",
+    },
+    "anchor": {"tc_form": "anchor", "tke_average": "images", "preliminary_supervision": 0.5},
+    "restart": {"dead_code_steps": 1},
+}
+# Rank 0 (images 0, 1) has no depth label, rank 1 no label of normals; image 1 has no label at all.
+FLAGS = {
+    "semseg": [True, False, False, True],
+    "depth": [False, False, True, True],
+    "normals": [True, False, False, False],
+}
+
+
+class Step(nn.Module):
+    """A training step as one forward, as Lightning runs it under DDP."""
+
+    def __init__(self, model: Prototype) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return self.model.training_step(batch, 0)
+
+
+def part_of(batch: Any, rows: slice) -> Any:
+    if isinstance(batch, dict):
+        return {key: part_of(value, rows) for key, value in batch.items()}
+    return batch[rows]
+
+
+def step(options: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = Prototype(tasks=SPECS, backbone="tiny", preset="tiny", **options)
+    logged: dict[str, float] = {}
+    model.log = lambda name, value, **kwargs: logged.__setitem__(name, value.item())  # type: ignore[method-assign]
+    model.train()
+    for module in model.modules():
+        # Statistics of a batch are those of the rank.
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    batch = part_of(make_batch(SPECS, FLAGS), slice(rank * 4 // world, (rank + 1) * 4 // world))
+    module = Step(model)
+    run = DistributedDataParallel(module) if world > 1 else module
+    run(batch).backward()
+    names = sorted(logged)
+    values = torch.tensor([logged[name] for name in names])
+    if world > 1:
+        dist.all_reduce(values)
+    codebook = model.network.quantizer.codebook.detach()
+    if world > 1:
+        others = [torch.empty_like(codebook) for _ in range(world)]
+        dist.all_gather(others, codebook)
+        assert all(torch.equal(codebook, other) for other in others)
+    return {
+        "losses": dict(zip(names, (values / world).tolist(), strict=True)),
+        "gradient": torch.cat([p.grad.flatten() for p in model.parameters()]).tolist(),
+        "codebook": codebook.flatten().tolist(),
+    }
+
+
+if __name__ == "__main__":
+    rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    results = {name: step(options, rank, world) for name, options in OPTIONS.items()}
+    if rank == 0:
+        print(json.dumps(results))
+    if world > 1:
+        dist.destroy_process_group()
