@@ -1,0 +1,224 @@
+"""Carries a comparison out: the grid on the first seed, the choice, the other seeds, one test of each chosen run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from mtdense.core.errors import ConfigError
+from mtdense.reports.canonical import write_atomic
+from mtdense.reports.evidence.runner import Job, cores, pinned, run_jobs, sole_use
+from mtdense.reports.evidence.selection import choose
+from mtdense.reports.evidence.trials import Comparison, Network, State, Trial, differing_keys
+
+__all__ = ["KEEP", "Outcome", "Progress", "execute", "select_networks"]
+
+KEEP = ("tested", "all", "none")
+"""Which checkpoints stay: those of tested runs, all, or none."""
+
+
+@dataclass
+class Outcome:
+    """What a session of a comparison came to.
+
+    Args:
+        failed: Ids of runs that failed in it.
+        blocked: Networks whose grid value could not be chosen, with the reason.
+    """
+
+    failed: list[str] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
+
+
+class Progress:
+    """Follows the work; this one is silent.
+
+    `say` takes lines for the user, `planned` the programs of a stage (with their trials) before it starts, `done` each
+    one that has ended.
+    """
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+
+    def planned(self, what: str, trials: Sequence[Trial]) -> None:
+        """So many programs (`what`: "fit" or "test") are to come."""
+
+    def done(self, what: str, trial: Trial) -> None:
+        """One of them has succeeded."""
+
+
+def select_networks(comparison: Comparison, only: Sequence[str]) -> list[Network]:
+    """The networks of the named settings and methods; names of one kind add up, of both kinds restrict one another.
+
+    Raises:
+        ConfigError: A name that is neither.
+    """
+    plan = comparison.plan
+    for name in only:
+        if name not in plan.settings and name not in plan.methods:
+            raise ConfigError(
+                f"{plan.source} has neither a setting nor a method {name!r}",
+                f"the settings are {', '.join(plan.settings)}, the methods {', '.join(plan.methods)}.",
+            )
+    settings = {name for name in only if name in plan.settings} or plan.settings.keys()
+    methods = {name for name in only if name in plan.methods} or plan.methods.keys()
+    return [network for network in comparison.networks if network.setting in settings and network.method in methods]
+
+
+def execute(
+    comparison: Comparison,
+    networks: Sequence[Network],
+    jobs: int,
+    environment: Mapping[str, str],
+    progress: Progress,
+    keep: str = "tested",
+    overwrite: bool = False,
+) -> Outcome:
+    """Runs what is still to be done of these networks; a second call goes on where a first one stopped.
+
+    Args:
+        comparison: The comparison.
+        networks: Of which networks.
+        jobs: Programs at a time; each gets an equal share of the processor's cores.
+        environment: Of the programs.
+        progress: Follows it.
+        keep: See `KEEP`.
+        overwrite: Do runs of another configuration again; else they are an error.
+
+    Raises:
+        ConfigError: A number of jobs below 1, or runs of another configuration.
+        KeyboardInterrupt: After the runs have been stopped.
+    """
+    if jobs < 1:
+        raise ConfigError(f"--jobs {jobs}", "give 1 or more.")
+    if keep not in KEEP:
+        raise ConfigError(f"--keep {keep}", f"use one of {', '.join(KEEP)}.")
+    with sole_use(comparison.out) as lock:
+        session = _Session(comparison, jobs, environment, progress, keep, overwrite, lock)
+        return session.run(networks)
+
+
+@dataclass
+class _Session:
+    comparison: Comparison
+    jobs: int
+    environment: Mapping[str, str]
+    progress: Progress
+    keep: str
+    overwrite: bool
+    lock: int | None
+
+    def run(self, networks: Sequence[Network]) -> Outcome:
+        plan = self.comparison.plan
+        grid = self._grid_trials(networks)
+        every = [t for n in networks for g in self.comparison.method(n).grid for t in self._seeds(n, g)]
+        self._clear_others({trial.id: trial for trial in [*grid, *every]}.values())
+        outcome = Outcome()
+        fits = [trial for trial in grid if trial.state() is not State.DONE]
+        outcome.failed += self._run([self._job(trial, fit=True) for trial in fits], [("fit", fits)])
+        chosen: list[Trial] = []
+        for network in networks:
+            choice = choose(self.comparison, network)
+            if choice.grid is None:
+                outcome.blocked[network.id] = choice.reason
+                continue
+            self._drop_others(network, choice.grid)
+            chosen += self._seeds(network, choice.grid)
+        chosen.sort(key=lambda trial: plan.seeds.index(trial.seed))  # a session cut short leaves whole seeds
+        tests = [trial for trial in chosen if trial.tested() is None]
+        fits = [t for t in tests if t.state() is not State.DONE or not t.checkpoint.is_file()]
+        todo = [self._job(trial, fit=trial in fits, test=True) for trial in tests]
+        outcome.failed += self._run(todo, [("fit", fits), ("test", tests)])
+        return outcome
+
+    def _seeds(self, network: Network, grid: str) -> list[Trial]:
+        return [self.comparison.trial(network, grid, seed) for seed in self.comparison.plan.seeds]
+
+    def _grid_trials(self, networks: Sequence[Network]) -> list[Trial]:
+        """Those of the networks, and first those that their choice is measured by."""
+        plan = self.comparison.plan
+        found: dict[str, Trial] = {}
+        if plan.rule_reference is not None:
+            for setting in dict.fromkeys(network.setting for network in networks):
+                trial = self.comparison.grid_trials(Network(setting, plan.rule_reference))[0]
+                found[trial.id] = trial
+        for network in networks:
+            found.update({trial.id: trial for trial in self.comparison.grid_trials(network)})
+        return list(found.values())
+
+    def _clear_others(self, trials: Collection[Trial]) -> None:
+        """Refuses runs of another configuration, also where they would not be used now; or removes them."""
+        others = [trial for trial in trials if trial.state() is State.OTHER]
+        if self.overwrite:
+            for trial in others:
+                _clear(trial)
+        if self.overwrite or not others:
+            return
+        keys = differing_keys(others[0])
+        raise ConfigError(
+            f"{len(others)} runs in {self.comparison.out} have another configuration than "
+            f"{self.comparison.plan.source} says now, first {others[0].id}"
+            + (f" (different: {', '.join(keys[:6])})" if keys else ""),
+            "choose another `--out`, or do them again with `--overwrite`.",
+        )
+
+    def _run(self, jobs: Sequence[Job], planned: Sequence[tuple[str, Sequence[Trial]]]) -> list[str]:
+        for what, trials in planned:
+            self.progress.planned(what, trials)
+        threads = max(1, cores() // self.jobs)
+        return run_jobs(jobs, self.jobs, pinned(self.environment, threads), self.progress.say, self.lock)
+
+    def _job(self, trial: Trial, fit: bool, test: bool = False) -> Job:
+        steps: list[tuple[str, Callable[[], Sequence[str]]]] = []
+        if fit:
+            steps.append(("fit", lambda: _fit_command(trial)))
+        if test:
+            steps.append(("test", lambda: _test_command(trial)))
+
+        def done(what: str) -> None:
+            if what == "test" and self.keep == "none":
+                trial.checkpoint.unlink(missing_ok=True)
+            self.progress.done(what, trial)
+
+        return Job(trial.id, steps, trial.folder / "trial.log", done)
+
+    def _drop_others(self, network: Network, grid: str) -> None:
+        """Checkpoints of grid values that were not chosen are large, and nothing reads them."""
+        if self.keep == "all":
+            return
+        for trial in self.comparison.grid_trials(network):
+            if trial.grid != grid and trial.state() is State.DONE:
+                trial.checkpoint.unlink(missing_ok=True)
+
+
+def _fit_command(trial: Trial) -> list[str]:
+    """Goes on with a run that was begun; else begins it in an empty folder."""
+    if trial.state() is State.PARTIAL:
+        return _command("fit", "--ckpt_path", trial.checkpoint.resolve())
+    _clear(trial)
+    config = trial.folder / "trial.yaml"
+    write_atomic(config, yaml.safe_dump(trial.config, sort_keys=False))
+    trial.mark()
+    return _command("fit", "--config", config.resolve(), "--run_dir", trial.folder.resolve())
+
+
+def _test_command(trial: Trial) -> list[str]:
+    """With the run's own trainer, for another device gives other digits."""
+    config = trial.folder / "trial.yaml"
+    return _command("test", "--ckpt_path", trial.checkpoint.resolve(), "--config", config.resolve())
+
+
+def _clear(trial: Trial) -> None:
+    """Removes what a run wrote; its mark first, so that what is left is of no known configuration."""
+    trial.unmark()
+    for name in ("checkpoints", "records", "logs"):
+        shutil.rmtree(trial.folder / name, ignore_errors=True)
+
+
+def _command(subcommand: str, *options: str | Path) -> list[str]:
+    return [sys.executable, "-m", "mtdense", subcommand, *map(str, options)]
