@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtdense.cli.outputs import check_output
+from mtdense.cli.score_detection3d import add_detection3d
 from mtdense.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         elif task in adders:
             adders[task](sub)
         sub.set_defaults(func=run)
+    add_detection3d(tasks)
 
 
 def run(args: argparse.Namespace) -> int:

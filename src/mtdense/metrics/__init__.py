@@ -3,6 +3,7 @@
 from mtdense.metrics.absolute_error import AbsoluteError
 from mtdense.metrics.base import StreamingMetric
 from mtdense.metrics.delta_m import DeltaM
+from mtdense.metrics.detection_score import DetectionScore
 from mtdense.metrics.max_f import MaxF
 from mtdense.metrics.mean_angular_error import MeanAngularError
 from mtdense.metrics.mean_iou import MeanIoU
@@ -12,6 +13,7 @@ from mtdense.metrics.root_mean_squared_error import RootMeanSquaredError
 __all__ = [
     "AbsoluteError",
     "DeltaM",
+    "DetectionScore",
     "MaxF",
     "MeanAngularError",
     "MeanIoU",

@@ -36,6 +36,7 @@ from mtdense.data.location import Location
 from mtdense.geometry import camera_matrix
 from mtdense.geometry.boxes import Boxes3D, VehicleCamera
 from mtdense.geometry.quaternions import normalise
+from mtdense.tasks.detection_3d import VEHICLES
 
 __all__ = [
     "BOXES",
@@ -44,6 +45,7 @@ __all__ = [
     "WHERE_BOXES",
     "IgnoreRegion",
     "ImageBoxes",
+    "Quad",
     "VehicleBox",
     "boxes_of",
     "read_boxes3d",
@@ -58,7 +60,7 @@ BOXES = FileKind("gtBbox3d", "_gtBbox3d.json")
 WHERE_BOXES = "gtBbox3d_trainvaltest.zip is published at www.cityscapes-dataset.com; unpack it beside the others."
 """Where people get the files."""
 
-EVALUATED_LABELS = ("car", "truck", "bus", "train", "motorcycle", "bicycle")
+EVALUATED_LABELS = VEHICLES
 """Labels that are trained and scored; the place in this list is the class id."""
 
 BOX_LABELS = (*EVALUATED_LABELS, "caravan", "trailer")
@@ -77,6 +79,7 @@ _MEND_DETECTIONS = 'Correct the tool that wrote it; objects need "2d", "3d", "la
 _MEND_WRITTEN = "Correct the boxes that are to be written."
 
 Quad = tuple[float, float, float, float]
+"""x, y, w, h, or a quaternion."""
 Triple = tuple[float, float, float]
 
 
@@ -260,7 +263,7 @@ class _Node:
     def __init__(self, value: Any, place: str, source: str, mend: str) -> None:
         self.place, self.source, self.mend = place, source, mend
         if not isinstance(value, dict):
-            raise DataError(f"{source}: {place or 'the file'} is {reprlib.repr(value)}, not a JSON object", mend)
+            raise DataError(f"{source}: {place or 'the file'} is {reprlib.repr(value):.120}, not a JSON object", mend)
         self.fields: dict[str, Any] = value
 
     def _name(self, key: str) -> str:
@@ -268,7 +271,7 @@ class _Node:
 
     def error(self, key: str, wanted: str) -> DataError:
         """The error that a field is not what was wanted."""
-        found = f"is {reprlib.repr(self.fields[key])}, not" if key in self.fields else "is missing; it should be"
+        found = f"is {reprlib.repr(self.fields[key]):.120}, not" if key in self.fields else "is missing; it should be"
         return DataError(f"{self.source}: {self._name(key)} {found} {wanted}", self.mend)
 
     def child(self, key: str) -> _Node:

@@ -2,6 +2,15 @@
 
 from mtdense.metrics.functional.absolute_error import absolute_error_update
 from mtdense.metrics.functional.delta_m import delta_m
+from mtdense.metrics.functional.detection_boxes import BoxPredictions, BoxTargets
+from mtdense.metrics.functional.detection_score import (
+    SIMILARITIES,
+    DetectionScores,
+    DetectionSums,
+    Matching,
+    detection_score_compute,
+    detection_score_update,
+)
 from mtdense.metrics.functional.edge_nms import suppress_non_maxima
 from mtdense.metrics.functional.exact_sum import exact_sum, exact_value
 from mtdense.metrics.functional.label_boundaries import label_boundaries
@@ -35,14 +44,22 @@ from mtdense.metrics.functional.thinning import thin
 
 __all__ = [
     "ANGLE_LIMITS",
+    "SIMILARITIES",
     "Absent",
     "AngularSums",
+    "BoxPredictions",
+    "BoxTargets",
     "Convention",
+    "DetectionScores",
+    "DetectionSums",
+    "Matching",
     "absolute_error_update",
     "angular_error",
     "average_precision",
     "best_counts",
     "delta_m",
+    "detection_score_compute",
+    "detection_score_update",
     "edge_counts",
     "exact_sum",
     "exact_value",
