@@ -8,6 +8,7 @@ import mtdense  # noqa: F401 - first: the suite makes a torchvision that does no
 
 from data_modules.base import DenseDataModule
 from data_modules.cityscapes import CityscapesDataModule
+from data_modules.cityscapes_3d import Cityscapes3DDataModule
 from data_modules.cityscapes_mtan import CityscapesMtanDataModule
 from data_modules.folder import FolderDataModule
 from data_modules.held_out import HeldOutDataModule
@@ -20,6 +21,7 @@ from data_modules.procedural import ProceduralDataModule
 from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
 
 __all__ = [
+    "Cityscapes3DDataModule",
     "CityscapesDataModule",
     "CityscapesMtanDataModule",
     "DenseDataModule",

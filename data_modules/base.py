@@ -33,7 +33,7 @@ from mtdense.data import (
     require_labels,
 )
 from mtdense.data.memory import keep_freed_memory
-from mtdense.tasks import build_tasks
+from mtdense.tasks import build_label_kinds
 from mtdense.training.loading import ResumableLoader
 
 __all__ = ["DenseDataModule", "worker_init"]
@@ -140,7 +140,7 @@ class DenseDataModule(LightningDataModule, ABC):
         }
         self._check(task_options or {})
         self._specs = self._merge_specs(task_options or {})
-        self._tasks = build_tasks(self._specs)
+        self._tasks = build_label_kinds(self._specs)
         JointTransform(self._tasks, self.size, train=True, **self._transform_options)  # checks the options
         self._datasets: dict[str, DenseDataset] = {}
         self._mask: LabelMask | None = None
@@ -150,7 +150,7 @@ class DenseDataModule(LightningDataModule, ABC):
     # ---- for subclasses ---------------------------------------------------------------------------------------------
     @abstractmethod
     def dataset_specs(self) -> dict[str, dict[str, Any]]:
-        """Specifications for `build_tasks` of every task of this data set, without reading a file."""
+        """Specifications for `build_label_kinds` of every task of this data set, without reading a file."""
 
     @abstractmethod
     def make_dataset(self, split: str) -> DenseDataset:
@@ -171,7 +171,7 @@ class DenseDataModule(LightningDataModule, ABC):
     # ---- what others ask --------------------------------------------------------------------------------------------
     @property
     def task_specs(self) -> dict[str, dict[str, Any]]:
-        """Specifications for `build_tasks` of the tasks carried, in order."""
+        """Specifications for `build_label_kinds` of the tasks carried, in order."""
         return {task: dict(spec) for task, spec in self._specs.items()}
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from mtdense.data.cityscapes.boxes3d import BOXES
 from mtdense.data.nyud.official_file import OFFICIAL_FILE
 from tests.data.corruption_containers import CONTAINER_EDITS, Edit, Rng, pick
 from tests.data.corruption_forms import PACK
@@ -105,6 +106,8 @@ def _sort(path: Path) -> str:
         return ".cache"
     if path.suffix == ".npy" and path.parent.parent.name not in ("train", "val"):
         return ".array"
+    if path.name.endswith(BOXES.suffix):
+        return ".boxes"
     if path.suffix == ".mat" and path.parent.name == "human_parts":
         return ".parts"
     return ".picture" if path.suffix in (".png", ".jpg") else path.suffix
@@ -302,6 +305,43 @@ def _json_shape(path: Path, rng: Rng) -> str:
     return "another structure"
 
 
+def _box_places(content: Any) -> list[tuple[Any, str]]:
+    """Objects of a file of boxes, each with the key of something that must be there."""
+    found = [(content, key) for key in ("imgWidth", "sensor", "objects", "ignore")]
+    found += [(content["sensor"], key) for key in ("fx", "v0", "sensor_T_ISO_8855", "baseline")]
+    for item in content["objects"][:2]:
+        found += [(item, key) for key in ("label", "score", "instanceId", "2d", "3d")]
+        found += [(item["3d"], key) for key in ("center", "dimensions", "rotation")]
+        found += [(item["2d"], key) for key in ("modal", "amodal")]
+    return found + [(item, "2d") for item in content["ignore"][:1]]
+
+
+def _boxes_edit(*values: Any) -> Callable[[Path, Rng], str]:
+    def edit(path: Path, rng: Rng) -> str:
+        content = json.loads(path.read_text())
+        places = _box_places(content)
+        owner, key = places[int(rng.integers(len(places)))]
+        value = values[int(rng.integers(len(values)))] if values else None
+        if values:
+            owner[key] = value
+        else:
+            del owner[key]
+        path.write_text(json.dumps(content))
+        return f"{key}: {value!r}"
+
+    return edit
+
+
+def _boxes_count(path: Path, rng: Rng) -> str:
+    content = json.loads(path.read_text())
+    lists = [(owner, key) for owner, key in _box_places(content) if isinstance(owner[key], list)]
+    lists = [(owner, key) for owner, key in lists if key not in ("objects", "ignore")]
+    owner, key = lists[int(rng.integers(len(lists)))]
+    owner[key] = owner[key][:-1] if rng.integers(2) else [*owner[key], 1.0]
+    path.write_text(json.dumps(content))
+    return f"{len(owner[key])} numbers in {key}"
+
+
 def _cache_shape(path: Path, rng: Rng) -> str:
     path.write_text(["[[15]]", '{"a": 15}', '{"a": ["15"]}', "7", "[" * 5000][int(rng.integers(5))])
     return "another structure"
@@ -345,6 +385,12 @@ _EDITS: Mapping[str, Mapping[str, Edit]] = {
     ".parts": {"shape": _parts_shape, "dtype": _parts_dtype, "missing": _mat_missing},
     ".txt": {"missing": _delete, "count": _list_count, "names": _list_names},
     ".json": {"missing": _json_edit(), "dtype": _json_edit("1.0", None, True, [1], -1.0, 0), "shape": _json_shape},
+    ".boxes": {
+        "missing": _boxes_edit(),
+        "dtype": _boxes_edit("1.0", None, True, [1], -1.0, [[1]], {}),
+        "shape": _json_shape,
+        "count": _boxes_count,
+    },
     ".cache": {"shape": _cache_shape},
     **CONTAINER_EDITS,
 }

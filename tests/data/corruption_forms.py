@@ -22,6 +22,7 @@ from mtdense.core.errors import MTDenseError
 from mtdense.data import DenseDataset, FolderDataset, FolderIndex, LabelCoding, LabelMask, RawImage, io
 from mtdense.data.cityscapes.mtan import CityscapesMtanDataset
 from mtdense.data.cityscapes.official import CityscapesDataset
+from mtdense.data.cityscapes.vehicles import Cityscapes3DDataset
 from mtdense.data.location import open_root
 from mtdense.data.mask_files import read_label_mask, write_label_mask
 from mtdense.data.nyud.atrc import NYUDAtrcDataset
@@ -34,7 +35,7 @@ from mtdense.data.pascal.context import PASCALContextDataset
 from mtdense.data.procedural import ProceduralScenes
 from mtdense.data.replicas import write_replica
 from mtdense.data.splits import SplitRule
-from mtdense.tasks import build_tasks
+from mtdense.tasks import build_label_kinds
 
 __all__ = ["FORMS", "MASK_IDS", "MASK_TASKS", "PACK", "Form", "Reading", "in_child", "read"]
 
@@ -194,6 +195,14 @@ FORMS: Mapping[str, Form] = {
         Form("packed_mtan", 8, _replica("nyud_mtan"), _packed_first(NYUDMtanDataset)),
         Form("packed_pascal", 10, _replica("pascal_context"), _packed_first(PASCALContextDataset)),
         Form("masks", 16, _write_masks, None),
+        Form(
+            "cityscapes_3d",
+            32,
+            _replica("cityscapes_3d"),
+            lambda root, split: Cityscapes3DDataset(
+                root, split, protocol="metres" if split == "train" else "disparity"
+            ),
+        ),
     )
 }
 
@@ -244,10 +253,10 @@ def _item(data: DenseDataset, index: int) -> str:
 def _check_valid(data: DenseDataset, raw: RawImage, tasks: list[str]) -> None:
     """What is handed out is valid, whatever the files hold; not an error of ours if it is not."""
     assert raw.image.dtype == np.uint8 and raw.image.ndim == 3 and raw.image.shape[2] == 3 and raw.image.size
-    built = build_tasks(data.task_specs())
+    built = build_label_kinds(data.task_specs())
     for task in tasks:
         label = raw.labels[task]
-        assert label.shape[:2] == raw.image.shape[:2], (task, label.shape, raw.image.shape)
+        assert built[task].label_size(label) == raw.image.shape[:2], (task, label.shape, raw.image.shape)
         try:
             again = built[task].check_label(label, task)
         except MTDenseError as error:

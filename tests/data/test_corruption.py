@@ -1,4 +1,4 @@
-"""300 random corruptions over all forms of data: no hang, one error that names the file, or values that are valid.
+"""332 random corruptions over all forms of data: no hang, one error that names the file, or values that are valid.
 
 Structural damage shows when a data set is opened or an item is read; other values than before are found by checksums in
 packs, and in folders by `data check --full` with its manifest.
@@ -55,13 +55,14 @@ NOT_THERE = {
     # No list names their files, and there is no archive.
     "nyud_mtan": ("names",),
     "cityscapes": ("names",),
+    "cityscapes_3d": ("names",),
     "cityscapes_mtan": ("names",),
     "packed_mtan": ("names",),
 }
 UNREAD = ("replica.json", "test_new.txt", "pascal_settings")
 """Files that are opened, but not for their content."""
 CASES = all_cases()
-assert len(CASES) == 300
+assert len(CASES) == 332
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_specifications_survive_a_round_trip():
     ("specs", "problem", "mend"),
     [
         ({"semsge": None}, "unknown task 'semsge'", "Did you mean 'semseg'?"),
-        ({"flow": None}, "unknown task 'flow'", "Known tasks: depth, edges"),
+        ({"flow": None}, "unknown task 'flow'", "Known tasks: depth, detection_3d, edges"),
         ({"semseg": None}, "needs num_classes", ""),
         ({"semseg": {"num_class": 13}}, "no option 'num_class'", "Did you mean 'num_classes'?"),
         ({"saliency": {"weight": 1}}, "no option 'weight'", "Known options: maxf_convention"),

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from mtdense.reports.canonical import plain, write_atomic
     from mtdense.reports.data_check import check_data
     from mtdense.reports.data_findings import DataCheck
-    from mtdense.tasks import build_tasks
+    from mtdense.tasks import build_label_kinds
 
     if args.samples < 1:
         raise ConfigError(f"--samples is {args.samples}", "Give 1 or more, or --full.")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--manifest without --full", "Checksums need all files: add --full.")
     data = named_data(args.dataset, args.root, args.config, args.options)
     check = DataCheck(data.name, data.hparams.get("root"), None if args.full else args.samples)
-    tasks = build_tasks(data.task_specs)
+    tasks = build_label_kinds(data.task_specs)
     check_data(check, _splits(data), tasks, lambda split, some: _open(data, args, split, some), _expected(data))
     if args.full:
         _manifest(check, args.manifest)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from mtdense.reports.data_findings import DataCheck, PartCheck
-from mtdense.reports.label_statistics import LabelStatistics
+from mtdense.reports.label_statistics import BoxStatistics, LabelStatistics
 
 __all__ = ["print_check"]
 
@@ -58,8 +59,14 @@ def _sizes(part: PartCheck) -> str:
     return ", ".join(few) + (f" and {more} more" if more else "") or "–"
 
 
-def _values(statistics: LabelStatistics) -> str:
-    """Range and mean of what is measured, share of positives, number of classes seen."""
+def _values(statistics: LabelStatistics | BoxStatistics) -> str:
+    """Range and mean of what is measured, share of positives, number of classes seen; of boxes, number and range."""
+    if isinstance(statistics, BoxStatistics):
+        if statistics.nearest is None:
+            return f"no box, {statistics.ignored} regions to ignore"
+        seen = f"{int((statistics.histogram > 0).sum())} of {len(statistics.histogram)} classes"
+        told = f"{statistics.boxes} boxes of {seen}, {statistics.nearest:.3g} to {statistics.farthest:.3g} metres away"
+        return f"{told}; {statistics.ignored} regions to ignore"
     if statistics.low is None or statistics.high is None or statistics.total is None:
         return "–"
     if statistics.class_names:
@@ -74,8 +81,8 @@ def _values(statistics: LabelStatistics) -> str:
     return f"{text} {unit}" if unit else text
 
 
-def _histogram(splits: list[str], statistics: list[LabelStatistics]) -> Table:
-    """Share of the valid pixels of each class, in every split; classes that no split has come last, in one line."""
+def _histogram(splits: list[str], statistics: Sequence[LabelStatistics | BoxStatistics]) -> Table:
+    """Share of the valid pixels, or of the boxes, of each class in every split; classes of no split come last."""
     table = Table(box=None, pad_edge=False, caption_justify="left", caption_style="")
     table.add_column("class")
     for split in splits:

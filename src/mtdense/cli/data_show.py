@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from mtdense.data import full_label_mask
     from mtdense.reports import ContactRow, contact_sheet
-    from mtdense.tasks import build_tasks
+    from mtdense.tasks import build_label_kinds
 
     if args.images < 1 or args.out.suffix.lower() != ".png":
         raise ConfigError(f"{args.images} images in {args.out}", "Ask for 1 or more, in a file that ends in .png.")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         hidden = [task for task in there if task not in mask.tasks_of(index)]
         rows.append(ContactRow(raw.image, raw.labels, id=raw.id, withheld=hidden))
         used, withheld = used + len(there) - len(hidden), withheld + len(hidden)
-    contact_sheet(rows, build_tasks(data.task_specs), args.out)
+    contact_sheet(rows, build_label_kinds(data.task_specs), args.out)
     print(f"Wrote {args.out}: {number} of {len(dataset)} {args.split} images of {data.name}, {', '.join(data.tasks)}")
     print(f"{used} labels are used; {withheld} that exist are left out by the label mask ({data.label_setting})")
     return 0

@@ -16,6 +16,7 @@ from mtdense.core.seeds import derive_rng
 from mtdense.data.label_masks import BoolArray, LabelMask
 from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey
 from mtdense.tasks.base import ArrayAny, Task
+from mtdense.tasks.label_kind import LabelKind
 
 __all__ = [
     "DatasetSubset",
@@ -46,7 +47,7 @@ class DenseDataset(ABC):
 
     @abstractmethod
     def task_specs(self) -> dict[str, dict[str, Any]]:
-        """Specifications for `build_tasks` of every task that this data set can label."""
+        """Specifications for `build_label_kinds` of every task that this data set can label."""
 
     @abstractmethod
     def available(self, index: int) -> frozenset[str]:
@@ -171,7 +172,7 @@ class PartialLabelDataset(Dataset[Sample]):
     def __init__(
         self,
         dataset: DenseDataset,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, LabelKind],
         mask: LabelMask,
         transform: Callable[[RawImage, np.random.Generator], Sample],
         seed: int,
@@ -213,7 +214,7 @@ class PartialLabelDataset(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stacks samples of one size to a batch.
+    """Stacks samples of one size to a batch; targets that are no maps (3-D boxes) become a list.
 
     Raises:
         ConfigError: Sizes differ.
@@ -224,13 +225,16 @@ def collate(samples: Sequence[Sample]) -> Batch:
         raise ConfigError(f"samples of different sizes cannot be stacked ({listed})", "Give all one canvas: `size`.")
     metas = [sample["meta"] for sample in samples]
 
+    def gather(targets: list[Any]) -> Any:
+        return stack(targets) if isinstance(targets[0], Tensor) else targets
+
     def stack(tensors: list[Tensor]) -> Tensor:
         stacked: Tensor = default_collate(tensors)  # in a worker: straight into the memory that the processes share
         return stacked
 
     return Batch(
         image=stack([sample["image"] for sample in samples]),
-        targets={task: stack([sample["targets"][task] for sample in samples]) for task in samples[0]["targets"]},
+        targets={task: gather([sample["targets"][task] for sample in samples]) for task in samples[0]["targets"]},
         labelled={task: torch.tensor([s["labelled"][task] for s in samples]) for task in samples[0]["labelled"]},
         id=[sample["id"] for sample in samples],
         meta=BatchMeta(

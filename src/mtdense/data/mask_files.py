@@ -22,7 +22,7 @@ from mtdense.core.suggest import did_you_mean
 from mtdense.data.label_masks import BoolArray, LabelMask
 from mtdense.data.mask_json import MASK_FORMAT, parse_mask_json, write_label_mask
 from mtdense.data.mask_pickle import MAX_BYTES, load_npy, load_torch
-from mtdense.tasks import task_names
+from mtdense.tasks import label_names
 
 __all__ = ["MASK_FORMAT", "TASK_ALIASES", "describe_label_mask", "read_label_mask", "write_label_mask"]
 
@@ -173,7 +173,7 @@ def _examples(names: Sequence[str]) -> str:
 
 def _task(want: _Wanted, name: object) -> str:
     """Our name of a task."""
-    ours = {*want.tasks, *(want.columns or ()), *task_names()}
+    ours = {*want.tasks, *(want.columns or ()), *label_names()}
     if not isinstance(name, str):
         want.fail(f"has a task name that is a {type(name).__name__}", _ANY_FORMAT)
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")

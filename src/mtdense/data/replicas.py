@@ -16,6 +16,7 @@ __all__ = ["REPLICA_WRITERS", "split_images", "write_replica"]
 
 REPLICA_WRITERS: Mapping[str, str] = {
     "cityscapes": "mtdense.data.cityscapes.official_writer:write_cityscapes_replica",
+    "cityscapes_3d": "mtdense.data.cityscapes.vehicles_writer:write_cityscapes_3d_replica",
     "cityscapes_mtan": "mtdense.data.cityscapes.mtan_writer:write_cityscapes_mtan_replica",
     "nyud_atrc": "mtdense.data.nyud.atrc_writer:write_atrc_replica",
     "nyud_mtan": "mtdense.data.nyud.mtan_writer:write_mtan_replica",

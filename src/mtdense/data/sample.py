@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ class RawImage:
     Args:
         id: Unique in the dataset, usable as a file name.
         image: (H, W, 3) uint8 RGB.
-        labels: {task: label} of the labels that exist *and* may be used; see `Task` for codings.
+        labels: {task: label} of the labels that exist *and* may be used; see `LabelKind` for codings.
         camera: (3, 3) float64 intrinsics in pixels (pixel centres at integers), or None where unknown.
     """
 
@@ -54,7 +54,7 @@ class Sample(TypedDict):
     """One image with targets of all tasks of the data module (all-invalid where unlabelled)."""
 
     image: Tensor  # (3, H, W) float32 RGB in [0, 1]
-    targets: dict[str, Tensor]
+    targets: dict[str, Any]  # a tensor for maps; what `LabelKind.to_target` gives for other labels
     labelled: dict[str, bool]
     id: str
     meta: SampleMeta
@@ -76,7 +76,7 @@ class Batch(TypedDict):
     """Samples of one size, stacked."""
 
     image: Tensor  # (B, 3, H, W) float32 RGB in [0, 1]
-    targets: dict[str, Tensor]  # (B, H, W) or (B, 3, H, W)
+    targets: dict[str, Any]  # (B, H, W) or (B, 3, H, W); of labels that are no maps a list, one for each image
     labelled: dict[str, Tensor]  # (B,) bool
     id: list[str]
     meta: BatchMeta

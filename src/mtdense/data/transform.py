@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from mtdense.data.gather import gather
 from mtdense.data.photometric import Photometric
 from mtdense.data.sample import RawImage, Sample, SampleMeta
 from mtdense.geometry import crop_camera, flip_camera, resize_camera
-from mtdense.tasks.base import ArrayAny, Task
+from mtdense.tasks.label_kind import ArrayAny, LabelKind
 
 __all__ = ["Geometry", "JointTransform", "check_options", "check_score_size", "choose_crop"]
 
@@ -111,7 +112,7 @@ def choose_crop(
     source: tuple[int, int],
     scaled: tuple[int, int],
     canvas: tuple[int, int],
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, LabelKind],
     labels: Mapping[str, ArrayAny],
     max_share: float | None,
     rng: np.random.Generator,
@@ -122,7 +123,7 @@ def choose_crop(
         source: Size of the stored image.
         scaled: Size of the image after scaling.
         canvas: Size to cut out; a smaller side is left whole.
-        tasks: Tasks by name; `Task.dominant_share` says whether a task has a say and what it sees.
+        tasks: Tasks by name; `LabelKind.dominant_share` says whether a task has a say and what it sees.
         labels: Labels of this image that its label mask admits, and no others: what is not labelled must not move the
             crop.
         max_share: Largest admitted share of one class, of any task with a say; None: any crop will do.
@@ -132,7 +133,7 @@ def choose_crop(
         Top, left, height, width on the scaled image.
     """
     # Others would cost a crop each only to say that they have no say.
-    asked = [name for name in labels if type(tasks[name]).dominant_share is not Task.dominant_share]
+    asked = [name for name in labels if type(tasks[name]).dominant_share is not LabelKind.dominant_share]
     height, width = min(scaled[0], canvas[0]), min(scaled[1], canvas[1])
     room = (scaled[0] - height, scaled[1] - width)
 
@@ -179,7 +180,7 @@ class JointTransform:
 
     def __init__(
         self,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, LabelKind],
         size: Sequence[int],
         *,
         train: bool,
@@ -218,10 +219,10 @@ class JointTransform:
         source = (int(raw.image.shape[0]), int(raw.image.shape[1]))
         labels = {name: label for name, label in raw.labels.items() if name in self.tasks}
         for name, label in labels.items():
-            if label.shape[:2] != source:
+            size = self.tasks[name].label_size(label)
+            if size != source:
                 raise DataError(
-                    f"image {raw.id!r} has {source[0]}x{source[1]} pixels but its {name} label "
-                    f"{label.shape[0]}x{label.shape[1]}",
+                    f"image {raw.id!r} has {source[0]}x{source[1]} pixels but its {name} label {size[0]}x{size[1]}",
                     "Give image and label one size.",
                 )
         base = self._base_size(source)
@@ -266,20 +267,10 @@ class JointTransform:
         return Geometry(source, scaled, crop, self.size, flip), zoom, colour_seed
 
     @staticmethod
-    def _target(task: Task, label: ArrayAny | None, geometry: Geometry, zoom: float) -> Tensor:
+    def _target(task: LabelKind, label: ArrayAny | None, geometry: Geometry, zoom: float) -> Any:
         if label is None:
             return task.to_target(task.invalid_label(*geometry.canvas))
-        only_mirrored = type(task).flip_label is Task.flip_label  # then that costs nothing on the way
-        content = geometry.resample_label(label, mirrored=geometry.flip and only_mirrored)
-        if geometry.flip and not only_mirrored:
-            content = task.flip_label(content)
-        content = task.zoom_label(content, zoom)
-        if content.shape[:2] == geometry.canvas and content.dtype == task.label_dtype:
-            return task.to_target(task.finish_label(content))
-        canvas = task.invalid_label(*geometry.canvas)
-        top, left = geometry.padding
-        canvas[top : top + content.shape[0], left : left + content.shape[1]] = content
-        return task.to_target(task.finish_label(canvas))
+        return task.to_target(task.place_label(label, geometry, zoom))
 
 
 def _centred(source: tuple[int, int], base: tuple[int, int], canvas: tuple[int, int]) -> Geometry:

@@ -14,7 +14,7 @@ from torch import Tensor
 from mtdense.core.errors import ConfigError
 from mtdense.data.sample import Batch
 from mtdense.reports.access import array_of
-from mtdense.tasks.base import ArrayAny, Task
+from mtdense.tasks.label_kind import ArrayAny, LabelKind
 
 __all__ = ["UNLABELLED_GREY", "ContactRow", "contact_sheet", "rows_from_batch"]
 
@@ -35,7 +35,7 @@ class ContactRow:
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        targets: {task: label (H, W) or (H, W, 3)}; tasks left out are drawn as unlabelled.
+        targets: {task: label, such as (H, W) or (H, W, 3)}; tasks left out are drawn as unlabelled.
         predictions: {task: prediction of the same layout}.
         id: Written below the image.
         withheld: Tasks whose targets a label mask leaves out: drawn faded and struck through.
@@ -70,7 +70,7 @@ def rows_from_batch(batch: Batch, predictions: Mapping[str, Tensor], limit: int 
     return rows
 
 
-def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, Task], path: Path) -> Path:
+def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, LabelKind], path: Path) -> Path:
     """Draws one line per image: the image, then target and prediction of each task.
 
     A task's target and prediction share one colour scale. Columns that no row fills are left out, so rows without
@@ -116,7 +116,7 @@ def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, Task], path: P
 _Column = tuple[str, str]
 
 
-def _columns(rows: Sequence[ContactRow], tasks: Mapping[str, Task]) -> list[_Column]:
+def _columns(rows: Sequence[ContactRow], tasks: Mapping[str, LabelKind]) -> list[_Column]:
     """(task, "target" | "prediction") of each column after the image's, which is ("", "image")."""
     columns: list[_Column] = [("", "image")]
     for name in tasks:
@@ -127,7 +127,7 @@ def _columns(rows: Sequence[ContactRow], tasks: Mapping[str, Task]) -> list[_Col
     return columns
 
 
-def _tiles(row: ContactRow, columns: Sequence[_Column], tasks: Mapping[str, Task]) -> list[Picture]:
+def _tiles(row: ContactRow, columns: Sequence[_Column], tasks: Mapping[str, LabelKind]) -> list[Picture]:
     height, width = row.image.shape[:2]
     pictures: dict[_Column, Picture] = {("", "image"): row.image}
     for name, task in tasks.items():
@@ -146,7 +146,7 @@ def _strike(picture: Picture) -> Picture:
     return faded
 
 
-def _draw_pair(row: ContactRow, name: str, task: Task) -> dict[str, Picture]:
+def _draw_pair(row: ContactRow, name: str, task: LabelKind) -> dict[str, Picture]:
     target, prediction = row.targets.get(name), row.predictions.get(name)
     if target is not None and prediction is not None and target.shape != prediction.shape:
         raise ConfigError(
@@ -154,7 +154,9 @@ def _draw_pair(row: ContactRow, name: str, task: Task) -> dict[str, Picture]:
             "bring the prediction to the target's grid first.",
         )
     given = {"target": target, "prediction": prediction}
-    return {part: task.draw(values, like=target) for part, values in given.items() if values is not None}
+    return {
+        part: task.draw_over(row.image, values, like=target) for part, values in given.items() if values is not None
+    }
 
 
 def _scale(picture: Picture, height: int) -> Picture:

@@ -13,9 +13,9 @@ from mtdense.core.progress import track
 from mtdense.data.dataset import DenseDataset
 from mtdense.data.sample import RawImage
 from mtdense.reports.data_findings import DataCheck, Expected, Finding, PartCheck
-from mtdense.reports.label_statistics import LabelStatistics
+from mtdense.reports.label_statistics import statistics_of
 from mtdense.reports.manifest import compare, digest_files, read_manifest, write_manifest
-from mtdense.tasks.base import Task
+from mtdense.tasks import LabelKind
 
 __all__ = ["OpenSplit", "check_data", "check_manifest"]
 
@@ -26,7 +26,7 @@ OpenSplit = Callable[[str, Sequence[str]], DenseDataset]
 
 
 def check_data(
-    check: DataCheck, splits: Sequence[str], tasks: Mapping[str, Task], open_split: OpenSplit, expected: Expected
+    check: DataCheck, splits: Sequence[str], tasks: Mapping[str, LabelKind], open_split: OpenSplit, expected: Expected
 ) -> None:
     """Opens each split, counts, and decodes all of it or a sample; the results go into `check`.
 
@@ -76,7 +76,7 @@ class _Split:
         check: DataCheck,
         split: str,
         dataset: DenseDataset,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, LabelKind],
         expected: Expected,
         errors: Mapping[str, DataError],
     ) -> None:
@@ -86,7 +86,8 @@ class _Split:
         self.images = PartCheck(split, None, len(dataset), expected.counts.get(split))
         numbers = expected.labels.get(split, {})
         self.labels = {name: PartCheck(split, name, expected=numbers.get(name)) for name in tasks}
-        self._statistics = {name: LabelStatistics(task) for name, task in tasks.items()}
+        self._statistics = {name: statistics_of(task) for name, task in tasks.items()}
+        self._kinds = dict(tasks)
         for name, part in self.labels.items():
             part.statistics = self._statistics[name]
         self._problems: dict[str | None, list[DataError]] = {}
@@ -192,8 +193,9 @@ class _Split:
 
     def _take_label(self, raw: RawImage, name: str) -> None:
         label = raw.labels[name]
-        if label.shape[:2] != raw.image.shape[:2]:
-            sizes = " and ".join(f"{shape[0]}x{shape[1]}" for shape in (raw.image.shape, label.shape))
+        size = self._kinds[name].label_size(label)
+        if size != raw.image.shape[:2]:
+            sizes = " and ".join(f"{shape[0]}x{shape[1]}" for shape in (raw.image.shape, size))
             self._fault(name, DataError(f"{raw.id}: image and {name} label have {sizes} pixels", "Restore both."))
             return
         self._statistics[name].add(label)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mtdense.core.errors import DataError
 from mtdense.data.published import PublishedData
-from mtdense.reports.label_statistics import LabelStatistics
+from mtdense.reports.label_statistics import BoxStatistics, LabelStatistics
 
 __all__ = ["DataCheck", "Expected", "Finding", "PartCheck"]
 
@@ -64,7 +64,7 @@ class PartCheck:
     expected: int | None = None
     corrupt: int = 0
     decoded: int = 0
-    statistics: LabelStatistics | None = None
+    statistics: LabelStatistics | BoxStatistics | None = None
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     @property

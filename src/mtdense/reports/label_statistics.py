@@ -1,4 +1,4 @@
-"""What labels hold: valid share, ranges, class histogram, share of positives."""
+"""What labels hold: valid share, ranges, class histogram, share of positives; of boxes, how many and how far."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mtdense.core.errors import ConfigError
+from mtdense.geometry.boxes import convert_boxes
+from mtdense.tasks import BoxLabels, LabelKind
 from mtdense.tasks.base import ArrayAny, Task
+from mtdense.tasks.detection_3d import BoxLabel
 
-__all__ = ["LabelStatistics"]
+__all__ = ["BoxStatistics", "LabelStatistics", "statistics_of"]
 
 
 @dataclass
@@ -89,3 +93,82 @@ class LabelStatistics:
         if self.task.stored_as == "binary":
             facts["positive_share"] = float(self.shares[1]) if self.valid else None
         return facts
+
+
+@dataclass
+class BoxStatistics:
+    """Sums over the labels of 3-D boxes.
+
+    Args:
+        task: The task.
+    """
+
+    task: BoxLabels
+    labels: int = 0
+    empty: int = 0
+    """Images that show no vehicle."""
+    boxes: int = 0
+    ignored: int = 0
+    """Regions to ignore."""
+    nearest: float | None = None
+    """Smallest distance of a middle along the camera's axis, in metres."""
+    farthest: float | None = None
+    """Largest of them."""
+    histogram: npt.NDArray[np.int64] = field(init=False)
+    """Vehicles of each class."""
+
+    def __post_init__(self) -> None:
+        self.histogram = np.zeros(len(self.task.class_names), dtype=np.int64)
+
+    def add(self, label: ArrayAny) -> None:
+        """Takes in one label."""
+        found = BoxLabel.from_table(label)
+        self.labels += 1
+        self.empty += not len(found)
+        self.boxes += len(found)
+        self.ignored += len(found.ignored)
+        self.histogram += np.bincount(found.classes, minlength=len(self.histogram))
+        if len(found):
+            ahead = convert_boxes(found.boxes, "S", found.camera).centers[:, 2]
+            self.nearest = min(float(ahead.min()), np.inf if self.nearest is None else self.nearest)
+            self.farthest = max(float(ahead.max()), -np.inf if self.farthest is None else self.farthest)
+
+    @property
+    def valid_share(self) -> float | None:
+        """Boxes are no map: None."""
+        return None
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Share of the vehicles that each class has."""
+        return self.histogram / max(self.boxes, 1)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes."""
+        return list(self.task.class_names)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "decoded": self.labels,
+            "empty": self.empty,
+            "boxes": self.boxes,
+            "ignored_regions": self.ignored,
+            "nearest": self.nearest,
+            "farthest": self.farthest,
+            "class_boxes": dict(zip(self.class_names, self.histogram.tolist(), strict=True)),
+        }
+
+
+def statistics_of(task: LabelKind) -> LabelStatistics | BoxStatistics:
+    """Empty statistics of a task's labels.
+
+    Raises:
+        ConfigError: Nobody has said what to count of them.
+    """
+    if isinstance(task, BoxLabels):
+        return BoxStatistics(task)
+    if isinstance(task, Task):
+        return LabelStatistics(task)
+    raise ConfigError(f"what labels of {task.name!r} hold is not known", "Add statistics of them here.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mtdense.core.errors import ConfigError
+from mtdense.tasks.label_kind import ArrayAny, LabelKind, Placement
 
 __all__ = ["ArrayAny", "LossTerms", "Task"]
-
-ArrayAny = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class LossTerms:
     counts: Tensor
 
 
-class Task(ABC):
+class Task(LabelKind):
     """One dense-prediction task: label coding, geometry, loss, metrics and drawing.
 
     A label is a NumPy array as the loaders and the joint transform see it: (H, W), or (H, W, 3) for vector maps. A
@@ -44,69 +42,18 @@ class Task(ABC):
     registers it for `build_tasks`.
     """
 
-    registered: ClassVar[dict[str, type[Task]]] = {}
-    """All tasks defined so far, by name."""
-
-    name: ClassVar[str]
-    """Key of the task in targets, outputs, configuration and file names."""
-    label_dtype: ClassVar[type[np.generic]]
-    """Data type of a label."""
+    trained: ClassVar[bool] = True
+    """Whether there is a network side."""
     label_channels: ClassVar[int] = 1
     """1 for maps (H, W), 3 for vector maps (H, W, 3)."""
     invalid: ClassVar[float]
     """Label value (all channels) of a pixel that counts for nothing."""
-    stored_as: ClassVar[Literal["classes", "binary", "vectors", "values", "as_is"]] = "as_is"
-    """How people store such labels in files, which says how `LabelCoding` reads them.
-
-    "classes": class ids, 255 for "ignore". "binary": positive above a threshold. "vectors": unit vectors in camera
-    axes, as floats or as a picture. "values": measurements in a scaled unit, such as depth in millimetres. "as_is": in
-    the suite's own coding.
-    """
     content_dependent: ClassVar[bool] = False
     """Whether a label may exist and yet say nothing (no person in the image), so that one must look into it."""
-    meaning_keys: ClassVar[tuple[str, ...]] = ()
-    """Keys of `spec` that say what an output means; see `meaning`."""
     primary_metric: ClassVar[str]
     """Key in `metrics()` that tables and the Δm use."""
     default_loss_weight: ClassVar[float] = 1.0
     """Weight of the task's loss in the InvPT and DiffusionMTL line of papers."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "name" not in cls.__dict__:
-            return
-        known = Task.registered.get(cls.name)
-        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ConfigError(
-                f"{cls.__module__}.{cls.__qualname__} is named {cls.name!r}, as is "
-                f"{known.__module__}.{known.__qualname__}",
-                "Give each task a name of its own.",
-            )
-        Task.registered[cls.name] = cls
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and isinstance(other, Task) and self.spec == other.spec
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.spec.items())})"
-
-    # ---- specification -------------------------------------------------------------------------------------------
-    @property
-    @abstractmethod
-    def spec(self) -> dict[str, Any]:
-        """Plain keyword arguments that rebuild this task: `type(task)(**task.spec)` equals it."""
-
-    @property
-    def meaning(self) -> dict[str, Any]:
-        """The part of `spec` that says what an output means (classes, unit), not how it is trained or drawn.
-
-        Tasks of equal name and meaning can be compared, and one's weights used for the other.
-        """
-        spec = self.spec
-        return {key: spec[key] for key in self.meaning_keys}
 
     @property
     @abstractmethod
@@ -143,12 +90,23 @@ class Task(ABC):
         """Last step after all geometry, on the cropped and padded canvas (for example: no part left, no label)."""
         return label
 
-    def dominant_share(self, label: ArrayAny) -> float | None:
-        """Share of the most frequent class among valid pixels; None where a task has no say in the crop.
+    def label_size(self, label: ArrayAny) -> tuple[int, int]:
+        """Height and width of the map."""
+        return int(label.shape[0]), int(label.shape[1])
 
-        1.0 where fewer than two classes are present. The crop of the InvPT line re-draws while this is too high.
-        """
-        return None
+    def place_label(self, label: ArrayAny, placement: Placement, zoom: float) -> ArrayAny:
+        """Resampled, mirrored, zoomed, padded with `invalid`, finished."""
+        only_mirrored = type(self).flip_label is Task.flip_label  # then that costs nothing on the way
+        content = placement.resample_label(label, mirrored=placement.flip and only_mirrored)
+        if placement.flip and not only_mirrored:
+            content = self.flip_label(content)
+        content = self.zoom_label(content, zoom)
+        if content.shape[:2] == placement.canvas and content.dtype == self.label_dtype:
+            return self.finish_label(content)
+        canvas = self.invalid_label(*placement.canvas)
+        top, left = placement.padding
+        canvas[top : top + content.shape[0], left : left + content.shape[1]] = content
+        return self.finish_label(canvas)
 
     def to_target(self, label: ArrayAny) -> Tensor:
         """Label (H, W) or (H, W, 3) to target (H, W) or (3, H, W); class ids become int64."""
@@ -221,3 +179,9 @@ class Task(ABC):
             like: A label or prediction whose colour scale to use, so that two pictures can be compared; it matters
                 only to tasks that scale their colours per image.
         """
+
+    def draw_over(
+        self, image: npt.NDArray[np.uint8], values: ArrayAny, like: ArrayAny | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """As `draw`: a map needs no image below it."""
+        return self.draw(values, like)

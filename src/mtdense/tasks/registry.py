@@ -12,14 +12,20 @@ from typing import Any
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
 from mtdense.tasks.base import Task
+from mtdense.tasks.label_kind import LabelKind
 
-__all__ = ["build_tasks", "spec_options", "task_names"]
+__all__ = ["build_label_kinds", "build_tasks", "label_names", "spec_options", "task_names"]
 
 
 def task_names() -> tuple[str, ...]:
-    """Names of all tasks, sorted."""
+    """Names of all tasks that networks can be trained for, sorted."""
+    return tuple(name for name in label_names() if Task.registered[name].trained)
+
+
+def label_names() -> tuple[str, ...]:
+    """Names of all tasks that images can carry labels of, sorted."""
     _discover()
-    return tuple(sorted(name for name, task in Task.registered.items() if not inspect.isabstract(task)))
+    return tuple(sorted(name for name, kind in Task.registered.items() if not inspect.isabstract(kind)))
 
 
 def build_tasks(specs: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Task]:
@@ -32,9 +38,27 @@ def build_tasks(specs: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Task
         {task name: task}, in the order of `specs`.
 
     Raises:
+        ConfigError: Unknown task, one that no network can be trained for, or an option that is unknown, missing or
+            makes no sense.
+    """
+    built: dict[str, Task] = {}
+    for name, kind in build_label_kinds(specs).items():
+        if not isinstance(kind, Task):
+            raise ConfigError(
+                f"data can carry the task {name!r}, but no network is there that learns it",
+                f"Take {name} out of `data.tasks`; a label mask may still be drawn over it (`data.mask_tasks`).",
+            )
+        built[name] = kind
+    return built
+
+
+def build_label_kinds(specs: Mapping[str, Mapping[str, Any] | None]) -> dict[str, LabelKind]:
+    """As `build_tasks`, for what only handles labels: tasks without a network side are built, too.
+
+    Raises:
         ConfigError: Unknown task, or an option that is unknown, missing or makes no sense.
     """
-    return {name: _build_task(name, spec) for name, spec in specs.items()}
+    return {name: _build_kind(name, spec) for name, spec in specs.items()}
 
 
 def spec_options(name: str) -> dict[str, bool]:
@@ -43,7 +67,7 @@ def spec_options(name: str) -> dict[str, bool]:
     Raises:
         ConfigError: Unknown task.
     """
-    known = task_names()
+    known = label_names()
     if name not in known:
         raise ConfigError(f"unknown task {name!r}", _suggest(name, known, "tasks"))
     make: Any = Task.registered[name]
@@ -62,7 +86,7 @@ def _discover() -> None:
         importlib.import_module(module.name)
 
 
-def _build_task(name: str, spec: Mapping[str, Any] | None) -> Task:
+def _build_kind(name: str, spec: Mapping[str, Any] | None) -> LabelKind:
     allowed = spec_options(name)
     if spec is not None and not isinstance(spec, Mapping):
         raise ConfigError(f"the options of task {name!r} are {spec!r}", "Give a mapping of options, or null.")
@@ -76,8 +100,8 @@ def _build_task(name: str, spec: Mapping[str, Any] | None) -> Task:
     if missing:
         raise ConfigError(f"task {name!r} needs {', '.join(missing)}", "Give it among the task's options.")
     make: Any = Task.registered[name]
-    task: Task = make(**options)
-    return task
+    kind: LabelKind = make(**options)
+    return kind
 
 
 def _suggest(word: str, known: tuple[str, ...], what: str) -> str:

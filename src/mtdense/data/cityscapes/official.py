@@ -8,8 +8,8 @@ official test set are not public. See `official_files` for the layout and `proto
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from mtdense.data.cityscapes.official_files import (
     LABEL_MAP,
     WHERE,
     FileKind,
+    StreetCamera,
     index_files,
     read_camera,
 )
@@ -32,7 +33,7 @@ from mtdense.data.io import read_image, read_map
 from mtdense.data.location import Location
 from mtdense.data.published import PublishedData, check_folders, check_label_size, files_version
 from mtdense.data.sample import RawImage
-from mtdense.tasks import build_tasks
+from mtdense.tasks import build_label_kinds
 from mtdense.tasks.base import ArrayAny
 
 __all__ = ["CITYSCAPES_NAME", "LABEL_KINDS", "PUBLISHED", "CityscapesDataset", "cityscapes_specs"]
@@ -73,44 +74,56 @@ class CityscapesDataset(DenseDataset):
         DataError: A folder or a file is missing or misnamed, or an image is in both splits.
     """
 
+    name: ClassVar[str] = CITYSCAPES_NAME
+    """Id of the data set."""
+    label_kinds: ClassVar[Mapping[str, FileKind]] = LABEL_KINDS
+    """{task: type of its files}."""
+    where: ClassVar[str] = WHERE
+    """Where people get the data."""
+
     def __init__(
         self, root: Location, split: str, *, tasks: Sequence[str] | None = None, protocol: str = "disparity"
     ) -> None:
         if split not in FOLDERS:
             raise ConfigError(f"unknown split {split!r}", f"Use {' or '.join(FOLDERS)}.")
-        needed = list(LABEL_KINDS if tasks is None else tasks)
+        needed = list(self.label_kinds if tasks is None else tasks)
         for task in needed:
-            if task not in LABEL_KINDS:
-                raise ConfigError(f"unknown task {task!r}", f"Use {', '.join(LABEL_KINDS)}.")
+            if task not in self.label_kinds:
+                raise ConfigError(f"unknown task {task!r}", f"Use {', '.join(self.label_kinds)}.")
         self.root = root
         self.split = split
         self.protocol = depth_protocol(protocol)
         self._classes = class_of_label()
-        self._tasks = build_tasks(cityscapes_specs(self.protocol))
+        self._tasks = build_label_kinds(self.all_specs())
         if self.protocol.zero_label is not None:
             self.derived = frozenset({"depth"})
         kinds = [IMAGE, *dict.fromkeys(kind for task in needed for kind in self._kinds_of(task))]
-        check_folders(root, [f"{kind.folder}/{FOLDERS[split]}" for kind in kinds], WHERE)
-        every = {
-            name: {kind: index_files(root, kind, name) for kind in (IMAGE, LABEL_MAP, DISPARITY, CAMERA)}
-            for name in FOLDERS
-        }
+        check_folders(root, [f"{kind.folder}/{FOLDERS[split]}" for kind in kinds], self.where)
+        indexed = dict.fromkeys((IMAGE, LABEL_MAP, DISPARITY, CAMERA, *self.label_kinds.values()))
+        every = {name: {kind: index_files(root, kind, name) for kind in indexed} for name in FOLDERS}
         self._files = every[split]
         self._check_images({name: set(files[IMAGE]) for name, files in every.items()}, kinds)
         self.ids = list(self._files[IMAGE])
         paths = [path for files in every.values() for index in files.values() for path in index.values()]
-        self.version = files_version(f"{CITYSCAPES_NAME}-{protocol}", paths, root)
+        self.version = files_version(f"{self.name}-{protocol}", paths, root)
+
+    def all_specs(self) -> dict[str, dict[str, Any]]:
+        """Specifications of all tasks of the data set."""
+        return cityscapes_specs(self.protocol)
 
     def task_specs(self) -> dict[str, dict[str, Any]]:
         """Specifications of the tasks that there are labels of."""
-        specs = cityscapes_specs(self.protocol)
-        return {task: spec for task, spec in specs.items() if all(self._files[kind] for kind in self._kinds_of(task))}
+        return {
+            task: spec
+            for task, spec in self.all_specs().items()
+            if all(self._files[kind] for kind in self._kinds_of(task))
+        }
 
     def available(self, index: int) -> frozenset[str]:
         """Tasks whose files are there: depth needs more than one in some protocols."""
         image_id = self.ids[index]
         return frozenset(
-            task for task in LABEL_KINDS if all(image_id in self._files[kind] for kind in self._kinds_of(task))
+            task for task in self.label_kinds if all(image_id in self._files[kind] for kind in self._kinds_of(task))
         )
 
     def load(self, index: int, tasks: Collection[str]) -> RawImage:
@@ -135,21 +148,31 @@ class CityscapesDataset(DenseDataset):
             check_label_size(image, files[IMAGE], label_ids, files[LABEL_MAP])
         labels: dict[str, ArrayAny] = {}
         for task in tasks:
-            path = files[LABEL_KINDS[task]]
-            if task == "semseg":
-                assert label_ids is not None
-                label = self._decode_classes(label_ids, str(path))
-            else:
-                focal = None if camera is None else camera.baseline_focal
-                label = decode_disparity(read_map(path), self.protocol, str(path), label_ids, focal)
-            label = self._tasks[task].check_label(label, str(path))
-            check_label_size(image, files[IMAGE], label, path)
+            path = files[self.label_kinds[task]]
+            label = self._tasks[task].check_label(self._decode(task, path, label_ids, camera), str(path))
+            self._check_size(task, image, files[IMAGE], label, path)
             labels[task] = label
         return RawImage(image_id, image, labels, None if camera is None else camera.matrix)
 
+    def _decode(self, task: str, path: Location, label_ids: ArrayAny | None, camera: StreetCamera | None) -> ArrayAny:
+        """A label as stored, in the suite's coding."""
+        if task == "semseg":
+            assert label_ids is not None
+            return self._decode_classes(label_ids, str(path))
+        focal = None if camera is None else camera.baseline_focal
+        return decode_disparity(read_map(path), self.protocol, str(path), label_ids, focal)
+
+    def _check_size(self, task: str, image: ArrayAny, image_path: Location, label: ArrayAny, path: Location) -> None:
+        size = self._tasks[task].label_size(label)
+        if size != image.shape[:2]:
+            raise DataError(
+                f"{image_path} has {image.shape[0]}x{image.shape[1]} pixels, its label {path} {size[0]}x{size[1]}",
+                "Copy both from one version of the data set.",
+            )
+
     def _kinds_of(self, task: str) -> list[FileKind]:
         """Files that a task's label is made of."""
-        kinds = [LABEL_KINDS[task]]
+        kinds = [self.label_kinds[task]]
         if task == "depth" and self.protocol.zero_label is not None:
             kinds.append(LABEL_MAP)
         if task == "depth" and self.protocol.unit == "metres":
@@ -170,7 +193,7 @@ class CityscapesDataset(DenseDataset):
         """Images there are, not in both splits, and with all files that are needed."""
         folder = self.root / IMAGE.folder / FOLDERS[self.split]
         if not images[self.split]:
-            raise DataError(f"{folder} holds no image", f"Unpack the whole data set there. {WHERE}")
+            raise DataError(f"{folder} holds no image", f"Unpack the whole data set there. {self.where}")
         shared = images["train"] & images["test"]
         if shared:
             raise DataError(
@@ -183,7 +206,7 @@ class CityscapesDataset(DenseDataset):
                 raise DataError(
                     f"no such file: {self.root / kind.place(self.split, missing[0])} "
                     f"({len(missing)} of {len(images[self.split])} images lack theirs)",
-                    f"Unpack all archives whole. {WHERE}",
+                    f"Unpack all archives whole. {self.where}",
                 )
 
 

@@ -22,12 +22,14 @@ from mtdense.data.procedural import ProceduralScenes, Scene
 from mtdense.data.published import prepare_replica
 from mtdense.data.splits import SPLITS
 
-__all__ = ["CITIES", "write_cityscapes_replica"]
+__all__ = ["CITIES", "FRAME", "write_cityscapes_replica", "write_street"]
 
 CITIES = {"train": ("aachen", "bochum"), "test": ("frankfurt", "lindau")}
 """{split: cities among which its images take turns}."""
 
-_FRAME = "000019"
+FRAME = "000019"
+"""Last number of every image."""
+
 _PALETTE = np.array([(*label.colour, 255) for label in LABELS], dtype=np.uint8)
 
 
@@ -60,40 +62,58 @@ def write_cityscapes_replica(
     order = [(split, i) for split, number in counts.items() for i in range(number)]
     for split, i in track(order, f"Writing {root.name}"):
         index = len(SPLITS) * i + SPLITS.index(split)
-        image_id = f"{CITIES[split][i % len(CITIES[split])]}_{index:06d}_{_FRAME}"
+        image_id = f"{CITIES[split][i % len(CITIES[split])]}_{index:06d}_{FRAME}"
         _write(root, split, image_id, scenes.render(index))
     return root
 
 
 def _write(root: Path, split: str, image_id: str, scene: Scene) -> None:
-    def place(kind: FileKind) -> Path:
+    # Where the camera sits in the vehicle is of no room's concern: it sits in the origin and looks ahead.
+    place = {"pitch": 0.0, "roll": 0.0, "x": 0.0, "y": 0.0, "yaw": 0.0, "z": 0.0}
+    write_street(root, split, image_id, scene.image, as_street(scene), scene.instances, scene.camera, place)
+
+
+def write_street(
+    root: Path,
+    split: str,
+    image_id: str,
+    image: npt.NDArray[np.uint8],
+    street: Street,
+    instances: npt.NDArray[np.int32],
+    matrix: npt.NDArray[np.float64],
+    place: dict[str, float],
+) -> None:
+    """Writes the files of one image.
+
+    Args:
+        root: Folder of the replica.
+        split: "train" or "test".
+        image_id: Its id.
+        image: (H, W, 3) the picture.
+        street: Its labels and disparity.
+        instances: (H, W) instances of one label each, for the polygons.
+        matrix: (3, 3) intrinsics.
+        place: Where the camera sits in the vehicle: yaw, pitch, roll, x, y, z.
+    """
+
+    def path_of(kind: FileKind) -> Path:
         path = root / kind.place(split, image_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def fine(suffix: str) -> Path:
-        return place(FileKind(LABEL_MAP.folder, suffix))
+        return path_of(FileKind(LABEL_MAP.folder, suffix))
 
-    street = as_street(scene)
-    write_image(place(IMAGE), scene.image)
-    write_map(place(LABEL_MAP), street.label_ids)
+    height, width = street.label_ids.shape
+    objects = outlines(instances, street.label_ids)
+    intrinsic = {"fx": matrix[0, 0], "fy": matrix[1, 1], "u0": matrix[0, 2], "v0": matrix[1, 2]}
+    write_image(path_of(IMAGE), image)
+    write_map(path_of(LABEL_MAP), street.label_ids)
     write_map(fine("_gtFine_instanceIds.png"), street.instance_ids)
     write_map(fine("_gtFine_color.png"), _PALETTE[street.label_ids])
-    write_map(place(DISPARITY), encode_disparity(street.disparity))
-    _write_json(fine("_gtFine_polygons.json"), _polygons(scene, street))
-    _write_json(place(CAMERA), _camera(scene.camera))
-
-
-def _polygons(scene: Scene, street: Street) -> dict[str, Any]:
-    height, width = street.label_ids.shape
-    return {"imgHeight": height, "imgWidth": width, "objects": outlines(scene.instances, street.label_ids)}
-
-
-def _camera(matrix: npt.NDArray[np.float64]) -> dict[str, Any]:
-    # Where the camera sits in the vehicle is of no room's concern: it sits in the origin and looks ahead.
-    place = {"pitch": 0.0, "roll": 0.0, "x": 0.0, "y": 0.0, "yaw": 0.0, "z": 0.0}
-    intrinsic = {"fx": matrix[0, 0], "fy": matrix[1, 1], "u0": matrix[0, 2], "v0": matrix[1, 2]}
-    return {"extrinsic": {"baseline": BASELINE, **place}, "intrinsic": intrinsic}
+    write_map(path_of(DISPARITY), encode_disparity(street.disparity))
+    _write_json(fine("_gtFine_polygons.json"), {"imgHeight": height, "imgWidth": width, "objects": objects})
+    _write_json(path_of(CAMERA), {"extrinsic": {"baseline": BASELINE, **place}, "intrinsic": intrinsic})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mtdense.data.cityscapes.facts import LABELS
 from mtdense.data.procedural import NYUD13_CLASSES, Scene
 
-__all__ = ["BASELINE", "PERSON", "STREET_LABELS", "STREET_SCALE", "Street", "as_street"]
+__all__ = ["BASELINE", "PERSON", "STREET_LABELS", "STREET_SCALE", "Street", "as_street", "number_instances"]
 
 _NAMES = {
     "bed": "bus",
@@ -63,9 +63,14 @@ def as_street(scene: Scene) -> Street:
     """Labels of a scene in the terms of Cityscapes."""
     labels = STREET_LABELS[scene.semseg]
     labels[np.isin(scene.instances, scene.people)] = PERSON
-    numbered = labels.copy()
-    for label in np.unique(labels[_INSTANCES[labels]]):
-        found, order = np.unique(scene.instances[labels == label], return_inverse=True)
-        numbered[labels == label] = 1000 * label + np.arange(len(found))[order]
     disparity = BASELINE * scene.camera[0, 0] / (STREET_SCALE * scene.depth.astype(np.float64))
-    return Street(labels.astype(np.uint8), numbered.astype(np.uint16), disparity)
+    return Street(labels.astype(np.uint8), number_instances(labels, scene.instances), disparity)
+
+
+def number_instances(labels: npt.NDArray[np.integer], instances: npt.NDArray[np.int32]) -> npt.NDArray[np.uint16]:
+    """Values of `_gtFine_instanceIds.png` (H, W) from label ids and instances, each (H, W)."""
+    numbered = labels.astype(np.int64)
+    for label in np.unique(labels[_INSTANCES[labels]]):
+        found, order = np.unique(instances[labels == label], return_inverse=True)
+        numbered[labels == label] = 1000 * int(label) + np.arange(len(found))[order]
+    return numbered.astype(np.uint16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ class Builder:
         f = self._frame
         return f.x + f.c * x - f.s * y, f.y + f.s * x + f.c * y, f.z + z
 
-    def begin(self, scene_class: SceneClass, weight: float = 0.0) -> int:
+    def begin(self, scene_class: IntEnum, weight: float = 0.0) -> int:
         """Starts a new instance and returns its id.
 
         Args:

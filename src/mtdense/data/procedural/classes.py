@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["NYUD13_CLASSES", "Part", "SceneClass"]
+__all__ = ["NYUD13_CLASSES", "Part", "SceneClass", "StreetClass"]
 
 
 class SceneClass(IntEnum):
@@ -35,6 +35,31 @@ class Part(IntEnum):
     LOWER_ARM = 4
     UPPER_LEG = 5
     LOWER_LEG = 6
+
+
+class StreetClass(IntEnum):
+    """What stands in streets, numbered as the label ids of Cityscapes."""
+
+    ROAD = 7
+    SIDEWALK = 8
+    BUILDING = 11
+    WALL = 12
+    FENCE = 13
+    POLE = 17
+    TRAFFIC_LIGHT = 19
+    TRAFFIC_SIGN = 20
+    VEGETATION = 21
+    TERRAIN = 22
+    SKY = 23
+    PERSON = 24
+    CAR = 26
+    TRUCK = 27
+    BUS = 28
+    CARAVAN = 29
+    TRAILER = 30
+    TRAIN = 31
+    MOTORCYCLE = 32
+    BICYCLE = 33
 
 
 NYUD13_CLASSES: tuple[str, ...] = tuple(member.name.lower() for member in SceneClass)

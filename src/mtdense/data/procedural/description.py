@@ -17,7 +17,7 @@ from mtdense.data.procedural.stage import Stage
 from mtdense.data.procedural.textures import Texture
 from mtdense.data.procedural.view import View, draw_view
 
-__all__ = ["NEAR", "Description", "describe"]
+__all__ = ["NEAR", "Description", "describe", "pack_scene"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -109,7 +109,9 @@ def describe(seed: int, index: int, height: int, width: int) -> Description:
     lights, ambient = draw_lights(stage, floor)
     gains = (1.0 + d.uniform(-0.07, 0.07), 1.0, 1.0 + d.uniform(-0.08, 0.08))
     look = (d.uniform(0.75, 1.4), *gains, d.uniform(0.0, 0.3), d.uniform(0.15, 0.5), d.uniform(0.004, 0.018))
-    return _pack(stage, view, height, width, lights, ambient, rug, trim, (*look, float(d.integer(0, 999999))))
+    camera = view.intrinsics(height, width)
+    noise = float(d.integer(0, 999999))
+    return pack_scene(stage.builder, view, camera, height, width, lights, ambient, rug, trim, (*look, noise))
 
 
 def _room(s: Stage) -> Vector:
@@ -188,9 +190,10 @@ def _trim(d: Draws) -> Floats:
 _CORNERS = np.array([(x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 
 
-def _pack(
-    s: Stage,
+def pack_scene(
+    builder: Builder,
     view: View,
+    camera: Floats,
     height: int,
     width: int,
     lights: Floats,
@@ -199,10 +202,22 @@ def _pack(
     trim: Floats,
     look: tuple[float, ...],
 ) -> Description:
-    """Moves everything into the camera's frame."""
-    table = s.builder.table()
+    """Moves everything into the camera's frame.
+
+    Args:
+        builder: The primitives; the first six are the faces of the room.
+        view: Where the camera stands and how it looks.
+        camera: (3, 3) its intrinsics.
+        height: Height of the image.
+        width: Its width.
+        lights: (L, LIGHT_COLUMNS) in world coordinates.
+        ambient: As of `Description`, and so are the others.
+        rug: (16,).
+        trim: (8,).
+        look: (8,).
+    """
+    table = builder.table()
     turn, eye = view.rotation(), np.array(view.eye)
-    camera = view.intrinsics(height, width)
     kind = table[:, 0].astype(np.int64)
     axes = table[:, 4:13].reshape(-1, 3, 3) @ turn.T
     half, taper = np.ascontiguousarray(table[:, 13:16]), np.ascontiguousarray(table[:, 16])
@@ -248,8 +263,8 @@ def _pack(
         rug=rug,
         trim=trim,
         look=np.array(look),
-        instance_weight=np.array(s.builder.instance_weight),
-        people=tuple(s.builder.people),
+        instance_weight=np.array(builder.instance_weight),
+        people=tuple(builder.people),
     )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mtdense.data.procedural.builder import Vector
 from mtdense.data.procedural.stage import Opening, Stage
 
-__all__ = ["LIGHT_COLUMNS", "SAMPLES", "SUN_REACH", "LightKind", "draw_lights"]
+__all__ = ["LIGHT_COLUMNS", "SAMPLES", "SUN_REACH", "LightKind", "draw_lights", "light_row"]
 
 
 class LightKind:
@@ -46,7 +46,7 @@ SAMPLES: Final = _samples()
 """Where on a light's disc the shadow rays of a pixel end: [2 * (row % 2) + column % 2, sample]."""
 
 
-def _row(
+def light_row(
     kind: int,
     position: Vector,
     colour: Vector,
@@ -56,6 +56,7 @@ def _row(
     opening: Opening | None = None,
     core: float = 0.4,
 ) -> tuple[float, ...]:
+    """A row of lights, see `LIGHT_COLUMNS`."""
     if opening is None:
         window: tuple[float, ...] = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
     else:
@@ -81,19 +82,19 @@ def draw_lights(s: Stage, floor: Vector) -> tuple[npt.NDArray[np.float64], npt.N
     rows = []
     for lamp in sorted(s.lamps, key=lambda lamp: -lamp.strength)[:2]:
         colour = (1.0, d.uniform(0.72, 0.86), d.uniform(0.45, 0.68)) if lamp.warm else (1.0, 0.93, d.uniform(0.75, 1.0))
-        rows.append(_row(LightKind.POINT, lamp.position, _scaled(colour, 1.9 * lamp.strength), 0.14, core=0.6))
+        rows.append(light_row(LightKind.POINT, lamp.position, _scaled(colour, 1.9 * lamp.strength), 0.14, core=0.6))
     sky = (d.uniform(0.78, 0.95), d.uniform(0.88, 0.97), 1.0)
     if not s.night:
         for opening in s.openings[:2]:
             area = 4.0 * opening.half_width * opening.half_height
             strength = d.uniform(2.2, 4.2) * area
             along, up = _scaled(opening.along, opening.half_width), (0.0, 0.0, opening.half_height)
-            rows.append(_row(LightKind.SKY, opening.centre, _scaled(sky, strength), 0.6, along, up, opening))
+            rows.append(light_row(LightKind.SKY, opening.centre, _scaled(sky, strength), 0.6, along, up, opening))
         if s.openings and d.chance(0.5):
             rows.append(_sun(s, s.openings[0]))
     # light bounced from the ceiling: wide, soft, never off, so that nothing floats without a shadow
     corner = (d.uniform(-0.5, 0.5) * s.half_x, d.uniform(-0.3, 0.4) * s.half_y, s.height - 0.3)
-    rows.append(_row(LightKind.POINT, corner, _scaled(sky, d.uniform(1.0, 2.1)), 0.32, core=1.6))
+    rows.append(light_row(LightKind.POINT, corner, _scaled(sky, d.uniform(1.0, 2.1)), 0.32, core=1.6))
     above = _scaled(sky, d.uniform(0.17, 0.34))
     below = tuple(0.85 * a * (0.45 + 0.55 * f) for a, f in zip(above, floor, strict=True))
     return np.array(rows, dtype=np.float64), np.array([*above, *below], dtype=np.float64)
@@ -107,4 +108,4 @@ def _sun(s: Stage, opening: Opening) -> tuple[float, ...]:
     out = (-n[0] * math.cos(turn) + u[0] * math.sin(turn), -n[1] * math.cos(turn) + u[1] * math.sin(turn))
     direction = (out[0] * math.cos(rise), out[1] * math.cos(rise), math.sin(rise))
     colour = _scaled((1.0, d.uniform(0.82, 0.95), d.uniform(0.6, 0.82)), d.uniform(1.2, 2.6))
-    return _row(LightKind.SUN, direction, colour, 0.02, opening.centre, (0.0, 0.0, 1.0), opening)
+    return light_row(LightKind.SUN, direction, colour, 0.02, opening.centre, (0.0, 0.0, 1.0), opening)

@@ -20,7 +20,7 @@ from mtdense.data.procedural.raster_numba import visibility
 from mtdense.data.procedural.render_numpy import Rendering
 from mtdense.data.procedural.surface_numba import surfaces
 
-__all__ = ["PROCEDURAL_VERSION", "ProceduralScenes", "Scene"]
+__all__ = ["PROCEDURAL_VERSION", "ProceduralScenes", "Scene", "check_scenes", "draw_description", "is_integer"]
 
 PROCEDURAL_VERSION = "1"
 """Changes whenever a scene or a label does."""
@@ -72,12 +72,7 @@ class ProceduralScenes:
     def __init__(
         self, size: tuple[int, int] = (64, 80), seed: int = 0, backend: Literal["numba", "numpy"] = "numba"
     ) -> None:
-        if len(size) != 2 or not all(_is_integer(side) and 8 <= side <= 4096 for side in size):
-            raise ConfigError(f"Image size {size!r} is not allowed.", "Give height and width, 8 to 4096 pixels each.")
-        if not _is_integer(seed) or not 0 <= seed <= _LARGEST_SEED:
-            raise ConfigError(f"Seed {seed!r} is not allowed.", "Give a whole number from 0 to 2^64 - 1.")
-        if backend not in ("numba", "numpy"):
-            raise ConfigError(f'Unknown renderer "{backend}".', 'Choose "numba" or "numpy".')
+        check_scenes(size, seed, backend)
         self.size = (int(size[0]), int(size[1]))
         self.seed = int(seed)
         self.backend = backend
@@ -88,14 +83,34 @@ class ProceduralScenes:
         Raises:
             ConfigError: The index is negative or not a whole number.
         """
-        if not _is_integer(index) or index < 0:
+        if not is_integer(index) or index < 0:
             raise ConfigError(f"Scene index {index!r} is not allowed.", "Give a whole number from 0.")
         description = describe(self.seed, int(index), *self.size)
-        draw = _render_numba if self.backend == "numba" else render_numpy.render
-        return _label(description, draw(description, *self.size))
+        return _label(description, draw_description(description, *self.size, self.backend))
 
 
-def _is_integer(value: object) -> bool:
+def check_scenes(size: tuple[int, int], seed: int, backend: str) -> None:
+    """Checks what scenes are made of.
+
+    Raises:
+        ConfigError: An argument out of range, see `ProceduralScenes`.
+    """
+    if len(size) != 2 or not all(is_integer(side) and 8 <= side <= 4096 for side in size):
+        raise ConfigError(f"Image size {size!r} is not allowed.", "Give height and width, 8 to 4096 pixels each.")
+    if not is_integer(seed) or not 0 <= seed <= _LARGEST_SEED:
+        raise ConfigError(f"Seed {seed!r} is not allowed.", "Give a whole number from 0 to 2^64 - 1.")
+    if backend not in ("numba", "numpy"):
+        raise ConfigError(f'Unknown renderer "{backend}".', 'Choose "numba" or "numpy".')
+
+
+def draw_description(description: Description, height: int, width: int, backend: str) -> Rendering:
+    """Renders by one of the two renderers."""
+    draw = _render_numba if backend == "numba" else render_numpy.render
+    return draw(description, height, width)
+
+
+def is_integer(value: object) -> bool:
+    """Whether it is a whole number; True and False are not."""
     if isinstance(value, bool):
         return False
     try:
