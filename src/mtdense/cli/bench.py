@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtdense.cli import bench_data
+from mtdense.cli import bench_data, bench_train
 from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
 
@@ -28,6 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     metrics.add_argument("--json", type=Path, help="file for the figures")
     metrics.set_defaults(func=run_metrics)
     bench_data.add_action(actions)
+    bench_train.add_action(actions)
 
 
 def run_metrics(args: argparse.Namespace) -> int:

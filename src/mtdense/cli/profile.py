@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mtdense.reports.profile import Cost, Measurement
 
-__all__ = ["add_parser", "run_profile"]
+__all__ = ["add_parser", "choose_device", "run_profile"]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,7 +54,7 @@ def run_profile(args: argparse.Namespace) -> int:
     cost = count_cost(model, size, args.depth)
     measured, device = None, None
     if not args.count_only:
-        device = _device(args.device)
+        device = choose_device(args.device)
         measured = measure(build_model(args.config, args.options)[0].to(device), size)
     report = _report(cost, measured)
     if args.json:
@@ -64,7 +64,12 @@ def run_profile(args: argparse.Namespace) -> int:
     return 0
 
 
-def _device(name: str | None) -> torch.device:
+def choose_device(name: str | None) -> torch.device:
+    """The device that `--device` names; without it a GPU where there is one.
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
     import torch
 
     if name is None:
