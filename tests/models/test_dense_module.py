@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from mtdense.core.errors import ConfigError
 from mtdense.models import MTLBaseline
@@ -76,3 +78,28 @@ def test_normalise_and_padding() -> None:
     assert not out[:, :, 0].any()
     assert not out[:, :, :, 3].any()
     assert not out[:, :, 3].any()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_schedule_by_epochs_ends_with_the_last_epoch(accumulate: int) -> None:
+    batches, epochs = 8, 4
+    rates: list[float] = []
+
+    class Recording(MTLBaseline):
+        def on_train_epoch_start(self) -> None:
+            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    model = Recording(
+        tasks=SPECS, backbone="tiny", preset="tiny", schedule="poly", schedule_interval="epoch", lr=1.0, poly_power=1.0
+    )
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        accumulate_grad_batches=accumulate,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader([make_batch(SPECS)] * batches, batch_size=None))
+    assert rates == pytest.approx([1.0, 0.75, 0.5, 0.25])

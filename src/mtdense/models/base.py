@@ -355,7 +355,8 @@ class DenseModule(L.LightningModule, ABC):
         units = int(total)
         if h["schedule_interval"] == "epoch":
             self.trainer.fit_loop.setup_data()  # else the length of an epoch is unknown where steps bound the run
-            units = max(1, math.ceil(units / max(1, int(self.trainer.num_training_batches))))
+            batches = int(self.trainer.num_training_batches)
+            units = math.ceil(units / max(1, math.ceil(batches / self.trainer.accumulate_grad_batches)))
         shape = (h["warmup_steps"], h["poly_power"], h["decay_every"], h["decay_factor"])
         schedule = create_schedule(optimizer, groups, h["schedule"], units, *shape)
         return cast(
