@@ -12,9 +12,11 @@ from mtdense.models.prompted_baseline import PromptedBaseline
 from mtdense.models.prototype import Prototype
 from mtdense.models.semi_supervised import SemiSupervised
 from mtdense.models.single_task import SingleTask
+from mtdense.models.tif import TIF
 
 __all__ = [
     "MTPSL",
+    "TIF",
     "DenseModule",
     "DiffusionMTL",
     "MTLBaseline",

@@ -1,0 +1,97 @@
+"""Pictures of tables of distances and of feature maps (figures 6 and 7 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from mtdense.tasks.colours import draw_scale
+
+__all__ = ["draw_distances", "draw_maps", "principal_colours"]
+
+Values = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+_CELL = 48
+_GAP = 2
+_MIN_HEIGHT = 64
+
+
+def draw_distances(tables: Sequence[Values]) -> Picture:
+    """Figure 6: tables (T, T) side by side on one scale, dark is near, with the numbers in the cells.
+
+    Args:
+        tables: Distances, a row and a column per task in the same order; NaN is drawn grey.
+    """
+    highest = max(max((float(v) for v in table.flat if np.isfinite(v)), default=0.0) for table in tables)
+    return _beside([_draw_table(table, max(highest, 1e-12)) for table in tables])
+
+
+def _draw_table(table: Values, highest: float) -> Picture:
+    known = np.isfinite(table)
+    shares = np.where(known, table, 0) / highest
+    grow = (_CELL, _CELL)
+    cells = draw_scale(np.kron(shares, np.ones(grow)), np.kron(known, np.ones(grow)).astype(bool))
+    image = Image.fromarray(cells)
+    pencil = ImageDraw.Draw(image)
+    font = ImageFont.load_default(12)
+    for (row, column), value in np.ndenumerate(table):
+        middle = (column * _CELL + _CELL / 2, row * _CELL + _CELL / 2)
+        # Black on the bright half of the scale, white on the dark one.
+        ink = (0, 0, 0) if shares[row, column] > 0.6 else (255, 255, 255)
+        pencil.text(middle, f"{value:.3g}", fill=ink, font=font, anchor="mm")
+    return np.asarray(image)
+
+
+def draw_maps(rows: Sequence[Mapping[str, Sequence[Tensor]]]) -> Picture:
+    """Figure 7: maps as a table of pictures.
+
+    Args:
+        rows: For each row {how: maps (C, h, w)}: `norm` draws the length of the features over the largest of the map,
+            `share` the first channel likewise, `pca` the three main directions as red, green and blue.
+    """
+    drawn = []
+    for row in rows:
+        pictures = [_draw_map(x.float().cpu(), how) for how, maps in row.items() for x in maps]
+        drawn.append(_beside(pictures).transpose(1, 0, 2))
+    return _beside(drawn).transpose(1, 0, 2)
+
+
+def _draw_map(x: Tensor, how: str) -> Picture:
+    if how == "pca":
+        picture = principal_colours(x)
+    else:
+        values = (x.norm(dim=0) if how == "norm" else x[0]).numpy()
+        picture = draw_scale(values / max(float(values.max()), 1e-12), np.isfinite(values))
+    grow = -(-_MIN_HEIGHT // picture.shape[0])
+    return picture.repeat(grow, axis=0).repeat(grow, axis=1)
+
+
+def principal_colours(x: Tensor) -> Picture:
+    """(h, w, 3): projections of a map (C, h, w) on its three main directions, each from its least to its largest.
+
+    The sign of a direction is such that its largest element is positive.
+    """
+    tokens = x.flatten(1).T.double()
+    tokens = tokens - tokens.mean(0)
+    _, directions = torch.linalg.eigh(tokens.T @ tokens)
+    main = directions.flip(1)[:, :3]
+    main = main * main.gather(0, main.abs().argmax(0, keepdim=True)).sign()
+    values = torch.zeros(len(tokens), 3, dtype=torch.float64)
+    values[:, : main.shape[1]] = tokens @ main
+    low, high = values.amin(0), values.amax(0)
+    shares = (values - low) / (high - low).clamp(min=1e-12)
+    picture: Picture = (shares * 255).round().to(torch.uint8).unflatten(0, x.shape[1:]).numpy()
+    return picture
+
+
+def _beside(pictures: Sequence[Picture]) -> Picture:
+    """Pictures of one height, left to right, with a white gap."""
+    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)]
+    return np.concatenate(parts[1:], axis=1)
