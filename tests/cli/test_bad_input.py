@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtdense.cli.main import DIVERGED
 from tests.cli.test_lightning import MULTI, SMALL, fit, trained
 
 __all__ = ["trained"]
@@ -153,7 +154,7 @@ def test_nan_loss_in_step_3_keeps_the_last_good_checkpoint(mtdense_main: Main, t
         "      init_args: {every_n_train_steps: 1, save_last: true, enable_version_counter: false}\n"
     )
     code, err = mtdense_main("fit", *MULTI, *SMALL, "--config", tmp_path / "nan.yaml", "--run_dir", tmp_path / "run")
-    assert code == 1
+    assert code == DIVERGED
     assert "not finite in step 3" in one_error(err)
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 2
@@ -164,7 +165,7 @@ def test_nan_loss_in_step_3_keeps_the_last_good_checkpoint(mtdense_main: Main, t
 
 def test_nan_weights_do_not_pass_silently_either(mtdense_main: Main, tmp_path: Path) -> None:
     code, err = mtdense_main("fit", *MULTI, *SMALL, "--run_dir", tmp_path / "run", "--model.lr", "1e30")
-    assert code == 1
+    assert code == DIVERGED
     assert "not finite" in one_error(err)
 
 

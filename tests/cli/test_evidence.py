@@ -82,6 +82,36 @@ def test_run_and_show(plan: Path, tmp_path: Path, mtdense_main: Main, capsys: py
     assert told["seconds"]["remaining"] == 0
 
 
+def test_a_rate_that_diverges_is_a_result(
+    plan: Path, tmp_path: Path, mtdense_main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mtdense.cli import evidence
+    from mtdense.cli.main import DIVERGED, main
+    from mtdense.reports.evidence.runner import GRACE_SECONDS
+    from mtdense.reports.evidence.trials import DIVERGED_EXIT
+
+    # Named twice, so that `--help` need not wait for Lightning.
+    assert (DIVERGED, evidence.GRACE) == (DIVERGED_EXIT, GRACE_SECONDS)
+    content = yaml.safe_load(PLAN)
+    content.update(reference="mtl_baseline", pairs=[])
+    del content["methods"]["single_task"]
+    content["grid"]["lr1e30"] = {"model": {"init_args": {"lr": 1e30}}}
+    plan.write_text(yaml.safe_dump(content, sort_keys=False))
+    out = tmp_path / "out"
+    # An experiment's limit of epochs does not end a run before its steps are done: these have one batch.
+    (tmp_path / "small.yaml").write_text(
+        SMALL.replace("train_images: 12", "train_images: 4").replace("max_steps: 2", "max_epochs: 1, max_steps: 2")
+    )
+    assert mtdense_main("evidence", "run", plan, "--out", out, "--jobs", "2")[0] == 0
+    capsys.readouterr()
+    assert main(["evidence", "show", str(plan), "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["settings"]["one-label"]
+    assert found["choices"][0]["grid"] == "lr1e-3" and found["choices"][0]["scores"]["lr1e30"] == "-Infinity"
+    assert found["table"]["rows"][0]["steps"] == [2]
+    # Real records: what the plan sets apart, and nothing else, differs.
+    assert not [note for note in found["notes"] if "Not alike" in note]
+
+
 def test_a_plan_is_listed(mtdense_main: Main, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from mtdense.cli.main import main
 
@@ -108,6 +138,11 @@ def test_errors(plan: Path, mtdense_main: Main, tmp_path: Path) -> None:
     methods = {**content["methods"], "new": {"config": {"model": {"class_path": "mtdense.models.MTLBaselin"}}}}
     error = message(methods=methods)
     assert "the model of new, mtdense.models.MTLBaselin, does not exist" in error and "'MTLBaseline'" in error
+    # The method by whose first run the choice is made counts whatever --only says.
+    broken = {**content["methods"], "mtl_baseline": {"config": {"model": {"class_path": "mtdense.models.MTLBaselin"}}}}
+    plan.write_text(yaml.safe_dump({**content, "methods": broken}, sort_keys=False))
+    code, err = mtdense_main("evidence", "run", plan, *out, "--only", "single_task")
+    assert code == 1 and "the model of mtl_baseline, mtdense.models.MTLBaselin, does not exist" in err
     methods["new"]["config"]["model"]["class_path"] = "mtdense.nowhere.Model"
     assert "cannot be imported" in message(methods=methods)
     plan.write_text(yaml.safe_dump(content))
@@ -115,6 +150,7 @@ def test_errors(plan: Path, mtdense_main: Main, tmp_path: Path) -> None:
         "neither a setting nor a method 'two-label'" in mtdense_main("evidence", "run", plan, "--only", "two-label")[1]
     )
     assert mtdense_main("evidence", "plan", plan, "--jobs", "0")[0] == 1
+    assert "--grace -1" in mtdense_main("evidence", "run", plan, *out, "--grace", "-1")[1]
     assert mtdense_main("evidence", "show", tmp_path / "none.yaml")[0] == 1
     assert mtdense_main("evidence")[0] == 2
     # Nothing was begun.

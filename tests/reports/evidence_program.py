@@ -4,8 +4,9 @@
     python evidence_program.py PREPARED fit --ckpt_path RUN/checkpoints/last.ckpt
     python evidence_program.py PREPARED test --ckpt_path RUN/checkpoints/last.ckpt --config RUN/trial.yaml
 
-PREPARED/<trial>/{fit,test}.json are the records; PREPARED/<trial>/fail makes `fit` fail, PREPARED/<trial>/hang makes it
-save a checkpoint and wait for SIGINT. PREPARED/calls.txt gets a line for each call.
+PREPARED/<trial>/{fit,test}.json are the records; PREPARED/<trial>/fail makes `fit` fail, PREPARED/<trial>/diverge makes
+it save a checkpoint and end as a training with a loss of NaN, PREPARED/<trial>/hang makes it save a checkpoint and wait
+for SIGINT. PREPARED/calls.txt gets a line for each call.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ if what == "fit":
         sys.exit("mtdense: error: made to fail")
     last.parent.mkdir(exist_ok=True)
     last.write_text("weights")
+    if (told / "diverge").exists():
+        print("mtdense: error: the loss is not finite in step 7: semseg")
+        sys.exit(3)
     if (told / "hang").exists():
         try:
             time.sleep(60)

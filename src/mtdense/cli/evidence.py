@@ -17,10 +17,11 @@ from mtdense.core.suggest import did_you_mean
 if TYPE_CHECKING:
     from mtdense.reports.evidence import Comparison, Outcome
 
-__all__ = ["FORMATS", "KEEP", "add_parser", "load_comparison", "run"]
+__all__ = ["FORMATS", "GRACE", "KEEP", "add_parser", "load_comparison", "run"]
 
 FORMATS = ("terminal", "markdown", "json")
 KEEP = ("tested", "all", "none")
+GRACE = 120.0
 """Those of `mtdense.reports.evidence`, named here so that `--help` need not wait for Lightning."""
 
 
@@ -44,6 +45,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run_it.add_argument("--overwrite", action="store_true", help="do runs of another configuration again")
     run_it.add_argument(
         "--keep", choices=KEEP, default="tested", help="checkpoints that stay when chosen or tested (default: tested)"
+    )
+    run_it.add_argument(
+        "--grace", type=float, default=GRACE, metavar="SECONDS", help="interrupted runs may save so long (default: 120)"
     )
     show.add_argument("--format", choices=FORMATS, default="terminal", help="default: %(default)s")
     show.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
@@ -113,12 +117,14 @@ def _run(comparison: Comparison, args: argparse.Namespace) -> int:
     from mtdense.reports.evidence import execute, select_networks
 
     networks = select_networks(comparison, args.only)
-    _check_classes(comparison, {network.method for network in networks})
+    methods = {network.method for network in networks}
+    if comparison.plan.rule_reference is not None:
+        methods.add(comparison.plan.rule_reference)  # the choice needs its first run, whatever `--only` says
+    _check_classes(comparison, methods)
     try:
         with TerminalProgress(comparison) as progress:
-            outcome = execute(
-                comparison, networks, args.jobs, _environment(), progress, keep=args.keep, overwrite=args.overwrite
-            )
+            options = {"keep": args.keep, "overwrite": args.overwrite, "grace": args.grace}
+            outcome = execute(comparison, networks, args.jobs, _environment(), progress, **options)
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on from here.")
         return 130
@@ -126,6 +132,8 @@ def _run(comparison: Comparison, args: argparse.Namespace) -> int:
 
 
 def _report(comparison: Comparison, outcome: Outcome, args: argparse.Namespace) -> int:
+    for name in outcome.diverged:
+        print(f"Diverged, which is a result: {name}")
     for name in outcome.failed:
         print(f"FAILED: {name}; see {comparison.out / name / 'trial.log'}")
     for name, reason in outcome.blocked.items():

@@ -9,9 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from mtdense import __version__
-from mtdense.core.errors import MTDenseError
+from mtdense.core.errors import MTDenseError, NonFiniteLossError
 
-__all__ = ["LIGHTNING", "entry_point", "main"]
+__all__ = ["DIVERGED", "LIGHTNING", "entry_point", "main"]
+
+DIVERGED = 3
+"""Exit code where a loss was not finite: doing the same again would come to the same."""
 
 LIGHTNING = {
     "fit": "train a model",
@@ -30,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes those of the process.
 
     Returns:
-        The exit code: 0 done, 1 an error that was reported in one message, 2 a wrong command line.
+        The exit code: 0 done, 1 an error that was reported in one message, 2 a wrong command line, `DIVERGED` a
+        training whose loss became NaN or infinite.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if own is None and not isinstance(error, OSError) and type(error).__name__ != "MisconfigurationException":
             raise
         print(f"mtdense: error: {error if own is None else _message(own)}", file=sys.stderr)
-        return 1
+        return DIVERGED if isinstance(own, NonFiniteLossError) else 1
 
 
 def entry_point() -> None:

@@ -139,6 +139,7 @@ def test_unequal_budgets_are_refused(tmp_path: Path) -> None:
         ({"val_check_interval": 299}, "the last weights of .* are not validated"),
         ({"val_check_interval": 1.0}, "not validated"),
         ({"check_val_every_n_epoch": 1}, "not validated"),
+        ({"limit_val_batches": 0}, "not validated"),
     ],
 )
 def test_the_last_weights_must_be_validated(tmp_path: Path, trainer: dict[str, Any], message: str) -> None:
@@ -146,9 +147,34 @@ def test_the_last_weights_must_be_validated(tmp_path: Path, trainer: dict[str, A
         make_comparison(tmp_path, base={**BASE, "trainer": {**BASE["trainer"], **trainer}})
 
 
-def test_validation_counts_batches_and_steps_do_not(tmp_path: Path) -> None:
-    trainer = {**BASE["trainer"], "accumulate_grad_batches": 2, "val_check_interval": 600}
-    make_comparison(tmp_path, base={**BASE, "trainer": trainer})
+@pytest.mark.parametrize(
+    ("key", "refused", "taken"),
+    [
+        ("max_time", "00:01:00:00", None),
+        ("limit_train_batches", 0.5, 1.0),
+        ("limit_train_batches", 1, None),
+        ("overfit_batches", 3, 0.0),
+        ("fast_dev_run", True, False),
+        # A last step of an epoch may be of fewer batches, so that the last weights are not validated.
+        ("accumulate_grad_batches", 2, 1),
+        ("accumulate_grad_batches", 2, None),
+    ],
+)
+def test_nothing_else_may_end_a_training(tmp_path: Path, key: str, refused: Any, taken: Any) -> None:
+    make_comparison(tmp_path, base={**BASE, "trainer": {**BASE["trainer"], key: taken}})
+    with pytest.raises(ConfigError, match=rf"plan.yaml: trainer\.{key} of one-label/.* is {refused!r}"):
+        make_comparison(tmp_path, base={**BASE, "trainer": {**BASE["trainer"], key: refused}})
+    # A method's own counts as well.
+    own = methods_with("fancy", config={"model": {"class_path": "A"}, "trainer": {key: refused}})
+    with pytest.raises(ConfigError, match=rf"trainer\.{key} of one-label/fancy"):
+        make_comparison(tmp_path, methods=own)
+
+
+def test_a_limit_of_epochs_is_lifted(tmp_path: Path) -> None:
+    limited = make_comparison(tmp_path, base={**BASE, "trainer": {**BASE["trainer"], "max_epochs": 200}})
+    assert limited.trial(network("fancy"), "low", 0).config["trainer"] == {**BASE["trainer"], "max_epochs": -1}
+    # Nothing is added where none is set: the checksums of such runs stay.
+    assert make_comparison(tmp_path).trial(network("fancy"), "low", 0).config["trainer"] == BASE["trainer"]
 
 
 def test_shipped_comparisons_are_whole() -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mtdense.core.errors import ConfigError
+from mtdense.reports import RunRecord
 from mtdense.reports.evidence import (
     Comparison,
     Outcome,
@@ -22,11 +23,13 @@ from mtdense.reports.evidence import (
     Trial,
     choose,
     execute,
+    render_summary,
+    schedule,
     select_networks,
-    sole_use,
     summarise,
+    summary_dict,
 )
-from mtdense.reports.evidence.runner import Job, cores, run_jobs
+from mtdense.reports.evidence.runner import cores
 from tests.reports.evidence.test_summary import scores
 from tests.reports.evidence_helpers import PLAN, make_comparison, network, prepared, quick_writes, write_records
 
@@ -126,6 +129,122 @@ def test_a_failure_of_the_reference_stops_all_choices(tmp_path: Path, prepared: 
     outcome, _ = go(comparison)
     assert len(outcome.blocked) == 4
     assert len(calls(prepared)) == 8
+
+
+def test_a_grid_value_that_diverges_has_lost(tmp_path: Path, prepared: Path) -> None:
+    comparison = make_comparison(tmp_path / "out")
+    prepare(prepared, comparison)
+    (prepared / "one-label" / "fancy" / "high" / "seed0" / "diverge").touch()
+    outcome, told = go(comparison)
+    assert outcome == Outcome()
+    assert any(
+        line.startswith("one-label/fancy/high/seed0: fit, ") and line.endswith("diverged") for line in told.lines
+    )
+    assert "fit one-label/fancy/high/seed0" in told.ended
+    choice = choose(comparison, network("fancy"))
+    assert (choice.grid, choice.scores) == ("low", {"low": pytest.approx(2.5), "high": -math.inf})
+    lost = comparison.trial(network("fancy"), "high", 0)
+    assert lost.state() is State.DIVERGED and not lost.checkpoint.exists()
+    assert "not finite in step 7" in (lost.diverged() or {})["message"]
+    [found] = summarise(comparison)
+    assert not found.missing and not found.diverged and found.order == "confirmed"
+    assert "| fancy | low: +2.5, high: diverged | low |" in render_summary(comparison.plan, [found], "markdown")
+    entries = {(e.id, e.what): e for e in schedule(comparison).entries}
+    assert entries[lost.id, "fit"].finished and entries[lost.id, "fit"].state == "diverged"
+    # It would diverge again, so it is not tried again; in another configuration it is.
+    calls(prepared)
+    assert go(comparison)[0] == Outcome()
+    assert calls(prepared) == []
+    (prepared / "one-label" / "fancy" / "high" / "seed0" / "diverge").unlink()
+    grid = {"low": PLAN["grid"]["low"], "high": {"model": {"init_args": {"lr": 0.3}}}}
+    changed = make_comparison(tmp_path / "out", grid=grid)
+    with pytest.raises(ConfigError, match=r"first one-label/.*/high/seed0 \(different: model.init_args.lr\)"):
+        go(changed, "fancy")
+    assert go(changed, "fancy", overwrite=True)[0] == Outcome()
+    assert choose(changed, network("fancy")).grid == "high"
+
+
+def test_a_chosen_run_that_diverges_leaves_its_pairs_undecided(tmp_path: Path, prepared: Path) -> None:
+    comparison = make_comparison(tmp_path / "out")
+    prepare(prepared, comparison)
+    (prepared / "one-label" / "fancy" / "high" / "seed1" / "diverge").touch()
+    (prepared / "one-label" / "single_task" / "depth" / "low" / "seed2" / "diverge").touch()
+    for _ in range(2):
+        outcome, _ = go(comparison)
+        assert not outcome.failed and not outcome.blocked
+        assert outcome.diverged == ["one-label/fancy/high/seed1", "one-label/single_task/depth/low/seed2"]
+    [found] = summarise(comparison)
+    assert sorted(found.diverged) == sorted(outcome.diverged) and not found.missing
+    assert found.order == "not decided"
+    assert {each.verdict for each in found.differences if "fancy" in (each.a, each.b)} == {"not decided"}
+    text = render_summary(comparison.plan, [found], "terminal")
+    assert "nothing is decided of: one-label/single_task/depth/low/seed2; one-label/fancy/high/seed1." in text
+    assert summary_dict(comparison.plan, [found])["settings"]["one-label"]["diverged"] == found.diverged
+    assert schedule(comparison).seconds(1) == 0
+
+
+def test_a_method_that_diverges_with_every_value(tmp_path: Path, prepared: Path) -> None:
+    comparison = make_comparison(tmp_path / "out")
+    prepare(prepared, comparison)
+    for grid in ("low", "high"):
+        (prepared / "one-label" / "fancy" / grid / "seed0" / "diverge").touch()
+    assert go(comparison)[0] == Outcome(diverged=["one-label/fancy"])
+    choice = choose(comparison, network("fancy"))
+    assert choice.diverged and choice.grid is None
+    [found] = summarise(comparison)
+    assert found.diverged == ["one-label/fancy, all seeds"] and not found.missing
+    assert found.order == "not decided"
+    assert schedule(comparison).seconds(1) == 0
+    # What all are measured by is another matter: without it nothing can be chosen.
+    comparison = make_comparison(tmp_path / "other")
+    (prepared / "one-label" / "plain" / "low" / "seed0" / "diverge").touch()
+    outcome, _ = go(comparison, "plain")
+    assert list(outcome.blocked) == ["one-label/plain"]
+    assert "plain/low/seed0, by which all are measured, diverged" in outcome.blocked["one-label/plain"]
+
+
+def test_a_training_that_something_else_ended(tmp_path: Path, prepared: Path) -> None:
+    comparison = make_comparison(tmp_path / "out")
+    prepare(prepared, comparison)
+    path = prepared / "one-label" / "plain" / "high" / "seed0" / "fit.json"
+    whole = RunRecord.read(path)
+    replace(whole, steps=120).write(path)
+    outcome, told = go(comparison, "plain")
+    assert outcome.failed == ["one-label/plain/high/seed0"]
+    assert any("it was a training of 120 steps with seed 0, not of 300" in line for line in told.lines)
+    assert comparison.trial(network("plain"), "high", 0).state() is State.OTHER
+    with pytest.raises(ConfigError, match=r"high/seed0 \(a training of 120 steps with seed 0, not of 300 with 0\)"):
+        go(comparison, "plain")
+    assert any("high/seed0" in note for note in summarise(comparison)[0].notes)
+    whole.write(path)
+    calls(prepared)
+    assert go(comparison, "plain", overwrite=True)[0] == Outcome()
+    assert len(calls(prepared)) == 1 + 2 + 3
+
+
+def test_one_run_that_cannot_be_started_or_judged_leaves_the_others(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mtdense.reports.evidence.session as module
+
+    comparison = make_comparison(tmp_path / "out")
+    prepare(prepared, comparison)
+    write = module.write_atomic
+
+    def full_disk(path: Path, text: str) -> None:
+        if "fancy/low" in path.as_posix():
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(module, "write_atomic", full_disk)
+    (prepared / "one-label" / "plain" / "high" / "seed0" / "fit.json").write_text("{")
+    outcome, told = go(comparison, "plain", "fancy")
+    assert sorted(outcome.failed) == ["one-label/fancy/low/seed0", "one-label/plain/high/seed0"]
+    assert any("fancy/low/seed0: fit could not be started: [Errno 28] No space" in line for line in told.lines)
+    assert any("plain/high/seed0: fit has ended, but: " in line and "damaged" in line for line in told.lines)
+    assert list(outcome.blocked) == ["one-label/plain", "one-label/fancy"]
+    assert "damaged" in outcome.blocked["one-label/plain"]
+    assert len(calls(prepared)) == 3
 
 
 def test_an_interrupted_trial_goes_on(tmp_path: Path, prepared: Path) -> None:
@@ -243,46 +362,6 @@ def test_what_is_kept(tmp_path: Path, prepared: Path) -> None:
         calls(prepared)
         assert go(comparison, "plain", keep=keep)[0] == Outcome()
         assert calls(prepared) == []
-    for wrong in ({"jobs": 0}, {"keep": "some"}):
-        with pytest.raises(ConfigError, match=r"--jobs 0|--keep some"):
+    for wrong in ({"jobs": 0}, {"keep": "some"}, {"grace": -1.0}, {"grace": math.nan}):
+        with pytest.raises(ConfigError, match=r"--jobs 0|--keep some|--grace -1.0|--grace nan"):
             go(comparison, **wrong)
-
-
-def test_one_session_at_a_time(tmp_path: Path) -> None:
-    with sole_use(tmp_path) as lock:
-        assert lock is not None
-        with pytest.raises(ConfigError, match="is at work in"), sole_use(tmp_path):
-            pass
-        # A run that outlives its session holds the lock as well.
-        orphan = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock,))
-    try:
-        with pytest.raises(ConfigError, match="is at work in"), sole_use(tmp_path):
-            pass
-    finally:
-        orphan.communicate(b"\n")
-    with sole_use(tmp_path):
-        pass
-
-
-def test_jobs_run_side_by_side(tmp_path: Path) -> None:
-    def job(name: str, *codes: str) -> Job:
-        steps = [(f"step {i}", lambda code=code: [sys.executable, "-S", "-c", code]) for i, code in enumerate(codes)]
-        return Job(name, steps, tmp_path / name, lambda what: ended.append(f"{name} {what}"))
-
-    ended: list[str] = []
-    lines: list[str] = []
-    # Each waits for the other's file.
-    meet = (
-        "import pathlib as p, time; a, b = p.Path({!r}), p.Path({!r}); a.touch()\nwhile not b.exists(): time.sleep(.01)"
-    )
-    here, there = str(tmp_path / "here"), str(tmp_path / "there")
-    jobs = [
-        job("one", meet.format(here, there), "print('second')"),
-        job("two", meet.format(there, here), "import os; os.kill(os.getpid(), 9)", "print('never')"),
-        job("three", "pass"),
-    ]
-    assert run_jobs(jobs, 2, dict(os.environ), lines.append) == ["two"]
-    assert ended.count("two step 0") == 1 and "two step 2" not in ended
-    assert {"one step 0", "one step 1", "three step 0"} <= set(ended)
-    assert "second" in (tmp_path / "one").read_text()
-    assert any(line.startswith("two: step 1 FAILED (signal 9)") for line in lines)

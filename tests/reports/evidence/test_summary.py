@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mtdense.cli.configs import merge
 from mtdense.core.errors import DataError
+from mtdense.reports import RunRecord
 from mtdense.reports.evidence import Trial, choose, render_summary, summarise, summary_dict
 from mtdense.reports.evidence.timetable import schedule
 from tests.reports.evidence_helpers import PLAN, fill, make_comparison, network, quick_writes
@@ -190,8 +194,6 @@ def test_a_test_of_other_weights_is_refused(tmp_path: Path) -> None:
     comparison = make_comparison(tmp_path)
     fill(comparison, scores)
     trial = comparison.trial(network("plain"), "low", 1)
-    from mtdense.reports import RunRecord
-
     path = trial.folder / "records" / "test.json"
     record = RunRecord.read(path)
     object.__setattr__(record, "weights_sha256", "d" * 64)
@@ -203,16 +205,85 @@ def test_a_test_of_other_weights_is_refused(tmp_path: Path) -> None:
 def test_unlike_circumstances_are_told(tmp_path: Path) -> None:
     comparison = make_comparison(tmp_path)
     fill(comparison, scores)
-    from mtdense.reports import RunRecord
-
     path = comparison.trial(network("plain"), "low", 1).folder / "records" / "test.json"
     record = RunRecord.read(path)
     object.__setattr__(record, "device", "cpu: x, 2 threads")
     object.__setattr__(record, "code", {"revision": "f" * 40, "dirty": True})
     record.write(path)
     notes = "\n".join(summarise(comparison)[0].notes)
-    assert "Not alike: devices cpu: x, 1 threads; cpu: x, 2 threads." in notes
-    assert "Not alike: code revisions None; ffffffffffff (changed)." in notes
+    # 4 networks, each with 2 grid trials, 2 further seeds and 3 tests.
+    one = "test of one-label/plain/low/seed1"
+    rest = "27, first training of one-label/single_task/semseg/low/seed0"
+    assert f"Not alike: devices cpu: x, 1 threads ({rest}); cpu: x, 2 threads ({one})." in notes
+    assert f"Not alike: code revisions None ({rest}); ffffffffffff (changed) ({one})." in notes
+
+
+def change(trial: Trial, kind: str = "fit", **changes: Any) -> None:
+    """Rewrites a record."""
+    path = trial.folder / "records" / f"{kind}.json"
+    replace(RunRecord.read(path), **changes).write(path)
+
+
+@pytest.mark.parametrize(("grid", "seed"), [("high", 0), ("low", 0), ("low", 2)])
+def test_unlike_trainings_are_told(tmp_path: Path, grid: str, seed: int) -> None:
+    comparison = make_comparison(tmp_path)
+    fill(comparison, scores)
+    assert not any("Not alike" in note for note in summarise(comparison)[0].notes)
+    # Of a value that was not chosen, too: it decided the choice.
+    trial = comparison.trial(network("plain"), grid, seed)
+    data = {"name": "procedural", "version": "procedural-2", "size": [8, 10], "mask_checksum": "f" * 64}
+    change(trial, code={"revision": "e" * 40, "dirty": False}, device="NVIDIA", versions={"torch": "0"}, data=data)
+    notes = "\n".join(summarise(comparison)[0].notes)
+    for found in ("code revisions", "devices", "package versions", "training data"):
+        [line] = [line for line in notes.splitlines() if line.startswith(f"Not alike: {found} ")]
+        assert f"(training of {trial.id})" in line
+    assert "NVIDIA" in notes and "eeeeeeeeeeee" in notes and "procedural-2" in notes
+    assert notes in render_summary(comparison.plan, summarise(comparison), "terminal").replace("\n- ", "\n")
+
+
+def test_runs_of_another_default_are_told(tmp_path: Path) -> None:
+    comparison = make_comparison(tmp_path)
+    fill(comparison, scores)
+
+    def record_all(**options: Any) -> None:
+        """Puts whole configurations into the records, with the given ones where `at` is."""
+        for each in comparison.networks:
+            for grid, seed in (("low", 0), ("high", 0), ("low", 1), ("high", 1), ("low", 2), ("high", 2)):
+                trial = comparison.trial(each, grid, seed)
+                config = merge(
+                    {
+                        "run_dir": trial.id,
+                        "model": {"init_args": {"optimizer": "adam", "weight_decay": 0.0, "own": each.method}},
+                        "data": {"init_args": {"workers": 0}},
+                        "trainer": {"precision": 32},
+                    },
+                    trial.config,
+                )
+                key = next((key for key in options if trial.id.startswith(f"one-label/{key}")), None)
+                change(trial, config=merge(config, options[key]) if key else config)
+
+    def told() -> list[str]:
+        return [note for note in summarise(comparison)[0].notes if "Not alike" in note]
+
+    # Learning rate, seed, tasks and own options differ by the plan; methods of one class share their defaults.
+    record_all(**{"plain": {"model": {"init_args": {"own": "x"}}}, "fancy": {"model": {"init_args": {"own": "x"}}}})
+    assert told() == []
+    for part, name in (
+        ({"data": {"init_args": {"workers": 4}}}, "data.init_args.workers"),
+        ({"trainer": {"precision": 16}}, "trainer.precision"),
+        ({"model": {"init_args": {"optimizer": "sgd"}}}, "model.init_args.optimizer"),
+    ):
+        # "low" was chosen for it, so this is a value that only the choice saw.
+        record_all(
+            **{
+                "plain/high/seed0": part,
+                "plain": {"model": {"init_args": {"own": "plain"}}},
+                "fancy": {"model": {"init_args": {"own": "plain"}}},
+            }
+        )
+        [note] = told()
+        assert note.startswith(f"Not alike in trainings, though the plan sets no difference: {name} ")
+        assert "one-label/plain/high/seed0)" in note
 
 
 def test_the_timetable(tmp_path: Path) -> None:

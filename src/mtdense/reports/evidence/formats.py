@@ -69,6 +69,7 @@ def summary_dict(plan: Plan, summaries: Sequence[SettingSummary]) -> dict[str, A
             ],
             "order": summary.order,
             "missing": summary.missing,
+            "diverged": summary.diverged,
             "notes": summary.notes,
         }
         for summary in summaries
@@ -89,6 +90,8 @@ def _setting(plan: Plan, summary: SettingSummary, markdown: bool) -> list[str]:
     if summary.order is not None:
         expected = " > ".join(", ".join(tier) for tier in plan.order)
         said.insert(0, f"Expected order (by Δm): {expected}: {summary.order}.")
+    if summary.diverged:
+        said.append(f"Diverged (the loss became no number), so nothing is decided of: {'; '.join(summary.diverged)}.")
     if summary.missing:
         said.append(f"Not complete; missing: {'; '.join(summary.missing)}.")
     parts.append("\n".join(f"- {line}" if markdown else line for line in said) + "\n")
@@ -117,11 +120,15 @@ def _choices(choices: Sequence[Choice]) -> _Rows:
     return [
         [
             choice.network.id.partition("/")[2],
-            ", ".join(f"{grid}: {score:+.4g}" for grid, score in choice.scores.items()) or "–",
+            ", ".join(f"{grid}: {_score(score)}" for grid, score in choice.scores.items()) or "–",
             choice.grid or f"– ({choice.reason})",
         ]
         for choice in choices
     ]
+
+
+def _score(value: float) -> str:
+    return "diverged" if value == -math.inf else f"{value:+.4g}"
 
 
 def _number(value: float, digits: int) -> str:

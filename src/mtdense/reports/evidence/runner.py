@@ -14,13 +14,15 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import ConfigError, MTDenseError
 
-__all__ = ["Job", "cores", "pinned", "run_jobs", "sole_use"]
+__all__ = ["GRACE_SECONDS", "Job", "cores", "pinned", "run_jobs", "sole_use", "tail"]
+
+GRACE_SECONDS = 120.0
+"""A training that is stopped ends its step or validation and saves; after that time it is killed."""
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_GRACE_SECONDS = 120.0
-"""A training that is stopped ends its step or validation and saves; then it is killed."""
+_KILL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,17 @@ class Job:
         id: For messages.
         steps: (what it is, its command, made when its turn has come), such as ("fit", ...).
         log: Where their output goes.
-        done: Called after each step that succeeded, with what it is.
+        done: Called after each step that succeeded, with what it is. An `MTDenseError` or `OSError` of it, or of a
+            command's making, is a failure of this job alone.
+        lost: Called after a step that failed, with what it is and its exit code; a text says that this is a result
+            and no failure, and names it. The job's other steps are left out either way.
     """
 
     id: str
     steps: Sequence[tuple[str, Callable[[], Sequence[str]]]]
     log: Path
     done: Callable[[str], None] = lambda what: None
+    lost: Callable[[str, int], str | None] = lambda what, code: None
 
 
 def cores() -> int:
@@ -82,11 +88,12 @@ def run_jobs(
     environment: Mapping[str, str],
     say: Callable[[str], None],
     lock: int | None = None,
+    grace: float = GRACE_SECONDS,
 ) -> list[str]:
-    """Runs jobs, `count` at a time. A job whose program fails is reported and left; the others go on.
+    """Runs jobs, `count` at a time. A job that fails is reported and left; the others go on.
 
-    On Ctrl-C or SIGTERM the running programs are interrupted, as a terminal does it, and waited for; a second Ctrl-C
-    kills them.
+    On Ctrl-C or SIGTERM, and on an error that is no job's own, the running programs are interrupted, as a terminal does
+    it, and waited for; a second signal kills them.
 
     Args:
         jobs: Begun in their order.
@@ -94,6 +101,7 @@ def run_jobs(
         environment: Of the programs.
         say: Takes a line for the user.
         lock: File that the programs inherit; see `sole_use`.
+        grace: Seconds that interrupted programs have to save and end; then they are killed.
 
     Returns:
         Ids of the jobs that failed.
@@ -102,69 +110,116 @@ def run_jobs(
         KeyboardInterrupt: After the programs have ended.
     """
     waiting, running, failed = list(jobs), list[_Running](), list[str]()
-    with _interruptible():
+    with _interruptible() as signals:
         try:
             while waiting or running:
                 while waiting and len(running) < count:
-                    running.append(_Running(waiting.pop(0), environment, lock))
-                    running[-1].begin()
+                    running.append(_Running(waiting.pop(0), environment, lock, signals))
                 for each in list(running):
+                    signals.look()
                     if not each.poll(say):
                         running.remove(each)
                         failed += [each.job.id] if each.failed else []
                 time.sleep(0.05)
-        except KeyboardInterrupt:
-            say("Interrupted: waiting for the runs to save; Ctrl-C again kills them ...")
-            try:
-                _stop(running, signal.SIGINT, _GRACE_SECONDS)
-            finally:
-                _stop(running, signal.SIGKILL, 10.0)
+        except BaseException as error:
+            if signals.count < 2:
+                signals.count = 1  # the next one kills, also where the first stop was an error's
+                _interrupt(running, error, say, grace)
             raise
-        except BaseException:
-            _stop(running, signal.SIGKILL, 10.0)
-            raise
+        finally:
+            signals.held = True  # nothing may interrupt the killing
+            _stop(running, signal.SIGKILL, _KILL_SECONDS)
     return failed
 
 
-class _Running:
-    """A job that was begun."""
+class _Signals:
+    """Handler of SIGINT and SIGTERM: the first one is noticed where `look` is called, a second one raises at once.
 
-    def __init__(self, job: Job, environment: Mapping[str, str], lock: int | None) -> None:
+    An error that a handler raised just anywhere could hide a program that had been started that moment.
+
+    Args:
+        count: Signals so far.
+        held: While true, a second signal raises nothing either.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.held = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count == 2 and not self.held:
+            raise KeyboardInterrupt
+
+    def look(self) -> None:
+        """Raises KeyboardInterrupt if there was a signal."""
+        if self.count:
+            raise KeyboardInterrupt
+
+
+class _Running:
+    """A job whose turn has come."""
+
+    def __init__(self, job: Job, environment: Mapping[str, str], lock: int | None, signals: _Signals) -> None:
         self.job = job
         self.environment = dict(environment)
         self.lock = lock
+        self.signals = signals
         self.failed = False
         self.next = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def poll(self, say: Callable[[str], None]) -> bool:
-        """Whether it goes on; begins the next step when one has ended."""
-        assert self.process is not None
-        code = self.process.poll()
-        if code is None:
-            return True
-        what = self.job.steps[self.next][0]
-        seconds = time.perf_counter() - self.clock
-        if code != 0:
-            self.failed = True
-            ended = f"exit code {code}" if code > 0 else f"signal {-code}"
-            say(f"{self.job.id}: {what} FAILED ({ended}); the end of {self.job.log}:\n{_tail(self.job.log)}")
-            return False
-        say(f"{self.job.id}: {what}, {seconds:.0f} s")
-        self.job.done(what)
-        self.next += 1
-        if self.next == len(self.job.steps):
-            return False
-        self.begin()
-        return True
+        """Whether it goes on; begins the first step, and the next one when one has ended."""
+        if self.process is not None:
+            code = self.process.poll()
+            if code is None:
+                return True
+            if not self._ended(code, say) or self.next == len(self.job.steps):
+                return False
+        return self._try(self.begin, f"{self.job.steps[self.next][0]} could not be started", say)
 
     def begin(self) -> None:
         """Starts the next step."""
+        self.signals.look()
         command = list(self.job.steps[self.next][1]())
         self.clock = time.perf_counter()
         self.job.log.parent.mkdir(parents=True, exist_ok=True)
         with self.job.log.open("ab") as log:
-            self.process = _start(command, self.environment, log, self.lock)
+            self.signals.held = True
+            try:
+                self.process = _start(command, self.environment, log, self.lock)
+            finally:
+                self.signals.held = False
+
+    def _ended(self, code: int, say: Callable[[str], None]) -> bool:
+        what = self.job.steps[self.next][0]
+        told = f"{self.job.id}: {what}, {time.perf_counter() - self.clock:.0f} s"
+        if code == 0:
+            say(told)
+            self.next += 1
+            return self._try(lambda: self.job.done(what), f"{what} has ended, but", say)
+        lost: list[str | None] = []
+        if not self._try(lambda: lost.append(self.job.lost(what, code)), f"{what} FAILED, and", say):
+            return False
+        if lost[0] is not None:
+            say(f"{told}: {lost[0]}")
+            return False
+        self.failed = True
+        ended = f"exit code {code}" if code > 0 else f"signal {-code}"
+        say(f"{self.job.id}: {what} FAILED ({ended}); the end of {self.job.log}:\n{tail(self.job.log)}")
+        return False
+
+    def _try(self, action: Callable[[], None], told: str, say: Callable[[str], None]) -> bool:
+        """Does what may fail for this job alone, such as by a full disk or a damaged file."""
+        try:
+            action()
+        except (MTDenseError, OSError) as error:
+            self.failed = True
+            _stop([self], signal.SIGKILL, _KILL_SECONDS)
+            say(f"{self.job.id}: {told}: {error}")
+            return False
+        return True
 
 
 def _start(
@@ -199,32 +254,50 @@ def _stop(running: Sequence[_Running], number: signal.Signals, seconds: float) -
             process.wait(max(0.0, end - time.monotonic()))
 
 
+def _interrupt(running: Sequence[_Running], error: BaseException, say: Callable[[str], None], grace: float) -> None:
+    """Asks what runs to save and end, and waits so long."""
+    if not (names := _alive(running)):
+        return
+    told = "Interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(OSError):  # where nobody reads our output
+        say(f"{told}: waiting up to {grace:g} s for {', '.join(names)} to save; Ctrl-C (again) kills ...")
+    _stop(running, signal.SIGINT, grace)
+    if names := _alive(running):
+        with contextlib.suppress(OSError):
+            say(f"Killed, for still at work after {grace:g} s (`--grace`): {', '.join(names)}.")
+
+
+def _alive(running: Sequence[_Running]) -> list[str]:
+    return [each.job.id for each in running if each.process is not None and each.process.poll() is None]
+
+
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Iterator[_Signals]:
     """SIGTERM as Ctrl-C, here and in the programs; only the main thread may say so.
 
     A shell lets what it starts in the background ignore SIGINT, and a program hands that on. A signal that has a
     handler here is given to the programs with its default action.
     """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
+    signals = _Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield signals
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signals) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    signals.look()  # it may have come after the last look
 
 
-def _tail(log: Path, lines: int = 12) -> str:
+def tail(log: Path, lines: int = 12) -> str:
     """The last lines of a log, indented."""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - 8000))
-        text = stream.read().decode(errors="replace")
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 8000))
+            text = stream.read().decode(errors="replace")
+    except OSError as error:
+        return f"    {error}"
     kept = [line for line in text.splitlines() if line.strip()][-lines:]
     return "\n".join(f"    {line}" for line in kept)

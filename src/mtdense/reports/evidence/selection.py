@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.metrics.functional import delta_m
-from mtdense.reports.evidence.trials import Comparison, Network, Trial
+from mtdense.reports.evidence.trials import Comparison, Network, State, Trial
 from mtdense.reports.run_record import MetricValue, RunRecord
 
 __all__ = ["Choice", "choose"]
@@ -20,14 +20,17 @@ class Choice:
     Args:
         network: The network.
         grid: Id of the chosen value; None where it cannot be chosen yet.
-        scores: {grid value: validation figure}, larger is better; those that are known.
+        scores: {grid value: validation figure}, larger is better; those that are known. Minus infinity where the
+            training diverged.
         reason: Why not, where `grid` is None.
+        diverged: Whether every value diverged, so that none ever will be chosen.
     """
 
     network: Network
     grid: str | None
     scores: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    diverged: bool = False
 
 
 def choose(comparison: Comparison, network: Network) -> Choice:
@@ -36,7 +39,7 @@ def choose(comparison: Comparison, network: Network) -> Choice:
     "delta_m" is Δm of the validation scores against fixed ones: those of the plan's reference method with its first
     grid value in the same setting, so that all methods weigh the tasks alike. For a network of one task that is the
     relative gain in its own metric. "val_loss" takes the smallest validation loss: comparable within one method's grid
-    alone, and a sum that the tasks' units weigh.
+    alone, and a sum that the tasks' units weigh. A value with which the training diverged has lost.
 
     Raises:
         DataError: A damaged record, or one without the figure.
@@ -48,8 +51,14 @@ def choose(comparison: Comparison, network: Network) -> Choice:
         reference = _reference_trial(comparison, network)
         needed[reference.id] = reference
     records = {name: trial.fitted() for name, trial in needed.items()}
-    missing = [name for name, record in records.items() if record is None]
-    scores = {}
+    diverged = {name for name, trial in needed.items() if trial.state() is State.DIVERGED}
+    missing = [name for name, record in records.items() if record is None and name not in diverged]
+    scores = {trial.grid: -math.inf for trial in trials if trial.id in diverged}
+    if len(scores) == len(trials):
+        return Choice(network, None, scores, "its training diverged with every grid value", diverged=True)
+    if reference is not None and reference.id in diverged:
+        mend = "name another `selection.reference`, or put another grid value first"
+        return Choice(network, None, scores, f"{reference.id}, by which all are measured, diverged: {mend}")
     baseline = None if reference is None else records[reference.id]
     try:
         for trial in trials:
@@ -63,7 +72,8 @@ def choose(comparison: Comparison, network: Network) -> Choice:
     finite = {grid: score for grid, score in scores.items() if math.isfinite(score)}
     if not finite:
         return Choice(network, None, scores, f"no grid value has a validation figure that is a number: {scores}")
-    return Choice(network, max(finite, key=lambda grid: finite[grid]), scores)
+    ordered = {trial.grid: scores[trial.grid] for trial in trials}
+    return Choice(network, max(finite, key=lambda grid: finite[grid]), ordered)
 
 
 def _reference_trial(comparison: Comparison, network: Network) -> Trial:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports.canonical import write_atomic
-from mtdense.reports.evidence.runner import Job, cores, pinned, run_jobs, sole_use
+from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, cores, pinned, run_jobs, sole_use, tail
 from mtdense.reports.evidence.selection import choose
-from mtdense.reports.evidence.trials import Comparison, Network, State, Trial, differing_keys
+from mtdense.reports.evidence.trials import DIVERGED_EXIT, Comparison, Network, State, Trial, differing_keys
 
 __all__ = ["KEEP", "Outcome", "Progress", "execute", "select_networks"]
 
@@ -29,10 +29,12 @@ class Outcome:
     Args:
         failed: Ids of runs that failed in it.
         blocked: Networks whose grid value could not be chosen, with the reason.
+        diverged: Runs that are wanted but diverged, and networks of which all grid values did: results, not failures.
     """
 
     failed: list[str] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
+    diverged: list[str] = field(default_factory=list)
 
 
 class Progress:
@@ -78,6 +80,7 @@ def execute(
     progress: Progress,
     keep: str = "tested",
     overwrite: bool = False,
+    grace: float = GRACE_SECONDS,
 ) -> Outcome:
     """Runs what is still to be done of these networks; a second call goes on where a first one stopped.
 
@@ -89,17 +92,20 @@ def execute(
         progress: Follows it.
         keep: See `KEEP`.
         overwrite: Do runs of another configuration again; else they are an error.
+        grace: Seconds that interrupted runs have to save.
 
     Raises:
-        ConfigError: A number of jobs below 1, or runs of another configuration.
+        ConfigError: A number of jobs below 1, a grace below 0, or runs of another configuration.
         KeyboardInterrupt: After the runs have been stopped.
     """
     if jobs < 1:
         raise ConfigError(f"--jobs {jobs}", "give 1 or more.")
     if keep not in KEEP:
         raise ConfigError(f"--keep {keep}", f"use one of {', '.join(KEEP)}.")
+    if not grace >= 0:
+        raise ConfigError(f"--grace {grace}", "give seconds, 0 or more.")
     with sole_use(comparison.out) as lock:
-        session = _Session(comparison, jobs, environment, progress, keep, overwrite, lock)
+        session = _Session(comparison, jobs, environment, progress, keep, overwrite, lock, grace)
         return session.run(networks)
 
 
@@ -112,6 +118,7 @@ class _Session:
     keep: str
     overwrite: bool
     lock: int | None
+    grace: float
 
     def run(self, networks: Sequence[Network]) -> Outcome:
         plan = self.comparison.plan
@@ -119,21 +126,30 @@ class _Session:
         every = [t for n in networks for g in self.comparison.method(n).grid for t in self._seeds(n, g)]
         self._clear_others({trial.id: trial for trial in [*grid, *every]}.values())
         outcome = Outcome()
-        fits = [trial for trial in grid if trial.state() is not State.DONE]
+        fits = [trial for trial in grid if trial.state() not in (State.DONE, State.DIVERGED)]
         outcome.failed += self._run([self._job(trial, fit=True) for trial in fits], [("fit", fits)])
         chosen: list[Trial] = []
         for network in networks:
-            choice = choose(self.comparison, network)
+            try:
+                choice = choose(self.comparison, network)
+            except DataError as error:  # a record of this method is damaged; the others go on
+                outcome.blocked[network.id] = str(error)
+                continue
+            if choice.diverged:
+                outcome.diverged.append(network.id)
+                continue
             if choice.grid is None:
                 outcome.blocked[network.id] = choice.reason
                 continue
             self._drop_others(network, choice.grid)
             chosen += self._seeds(network, choice.grid)
         chosen.sort(key=lambda trial: plan.seeds.index(trial.seed))  # a session cut short leaves whole seeds
-        tests = [trial for trial in chosen if trial.tested() is None]
+        tests = [t for t in chosen if t.state() is not State.DIVERGED and t.tested() is None]
         fits = [t for t in tests if t.state() is not State.DONE or not t.checkpoint.is_file()]
         todo = [self._job(trial, fit=trial in fits, test=True) for trial in tests]
         outcome.failed += self._run(todo, [("fit", fits), ("test", tests)])
+        sound = [trial for trial in chosen if trial.id not in outcome.failed]
+        outcome.diverged += [trial.id for trial in sound if trial.state() is State.DIVERGED]
         return outcome
 
     def _seeds(self, network: Network, grid: str) -> list[Trial]:
@@ -160,10 +176,10 @@ class _Session:
         if self.overwrite or not others:
             return
         keys = differing_keys(others[0])
+        different = others[0].ended_otherwise() if not keys else f"different: {', '.join(keys[:6])}"
         raise ConfigError(
             f"{len(others)} runs in {self.comparison.out} have another configuration than "
-            f"{self.comparison.plan.source} says now, first {others[0].id}"
-            + (f" (different: {', '.join(keys[:6])})" if keys else ""),
+            f"{self.comparison.plan.source} says now, first {others[0].id}" + (f" ({different})" if different else ""),
             "choose another `--out`, or do them again with `--overwrite`.",
         )
 
@@ -171,7 +187,8 @@ class _Session:
         for what, trials in planned:
             self.progress.planned(what, trials)
         threads = max(1, cores() // self.jobs)
-        return run_jobs(jobs, self.jobs, pinned(self.environment, threads), self.progress.say, self.lock)
+        environment = pinned(self.environment, threads)
+        return run_jobs(jobs, self.jobs, environment, self.progress.say, self.lock, self.grace)
 
     def _job(self, trial: Trial, fit: bool, test: bool = False) -> Job:
         steps: list[tuple[str, Callable[[], Sequence[str]]]] = []
@@ -181,11 +198,28 @@ class _Session:
             steps.append(("test", lambda: _test_command(trial)))
 
         def done(what: str) -> None:
+            if what == "fit" and trial.state() is not State.DONE:
+                raise DataError(
+                    f"it was {trial.ended_otherwise() or 'a training that left no record'}",
+                    "look in its configuration for what ends it, such as a callback, and run it again with "
+                    "`--overwrite`.",
+                )
             if what == "test" and self.keep == "none":
                 trial.checkpoint.unlink(missing_ok=True)
             self.progress.done(what, trial)
 
-        return Job(trial.id, steps, trial.folder / "trial.log", done)
+        def lost(what: str, code: int) -> str | None:
+            if what != "fit" or code != DIVERGED_EXIT:
+                return None
+            trial.mark_diverged(tail(log, lines=4))
+            if self.keep != "all":
+                trial.checkpoint.unlink(missing_ok=True)
+            for each, _ in steps:  # its test will not be
+                self.progress.done(each, trial)
+            return State.DIVERGED.value
+
+        log = trial.folder / "trial.log"
+        return Job(trial.id, steps, log, done, lost)
 
     def _drop_others(self, network: Network, grid: str) -> None:
         """Checkpoints of grid values that were not chosen are large, and nothing reads them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mtdense.reports.canonical import canonical_json
+from mtdense.reports.evidence.alike import unlike
 from mtdense.reports.evidence.paired import CONFIDENCE, Difference, order_verdict
 from mtdense.reports.evidence.selection import Choice, choose
 from mtdense.reports.evidence.trials import Comparison, State, Trial
@@ -26,6 +26,7 @@ class SettingSummary:
         differences: Of each pair: Δm, then the primary metric of each task.
         order: See `order_verdict`; None where the plan expects no order.
         missing: Runs that are not tested yet, for readers.
+        diverged: Runs that were to be tested but diverged, and networks of which every grid value did.
         notes: What a reader must know to believe it.
     """
 
@@ -35,6 +36,7 @@ class SettingSummary:
     differences: list[Difference] = field(default_factory=list)
     order: str | None = None
     missing: list[str] = field(default_factory=list)
+    diverged: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -51,24 +53,25 @@ def _summarise(comparison: Comparison, setting: str) -> SettingSummary:
     plan = comparison.plan
     choices = [choose(comparison, network) for network in comparison.networks if network.setting == setting]
     sourced: list[tuple[Trial, RunRecord]] = []
-    missing: list[str] = []
+    summary = SettingSummary(setting, None, choices)
+    trainings = {t.id: t for choice in choices for t in comparison.grid_trials(choice.network)}
     for choice in choices:
         if choice.grid is None:
-            missing.append(f"{choice.network.id}, all seeds")
+            (summary.diverged if choice.diverged else summary.missing).append(f"{choice.network.id}, all seeds")
             continue
         for trial in (comparison.trial(choice.network, choice.grid, seed) for seed in plan.seeds):
-            record = trial.tested()
-            if record is None:
-                missing.append(trial.id)
-            else:
+            trainings[trial.id] = trial
+            if (record := trial.tested()) is not None:
                 sourced.append((trial, record))
-    summary = SettingSummary(setting, None, choices, missing=missing)
+            else:
+                (summary.diverged if trial.state() is State.DIVERGED else summary.missing).append(trial.id)
     if sourced:
         summary.table = _table(comparison, sourced)
         summary.differences = [d for a, b in plan.pairs for d in _differences(comparison, summary.table, a, b)]
     if plan.order:
         summary.order = order_verdict(plan.order, summary.differences)
-    summary.notes = [*_notes(comparison, setting), *_unlike([record for _, record in sourced])]
+    fitted = [(trial, record) for trial in trainings.values() if (record := trial.fitted()) is not None]
+    summary.notes = [*_notes(comparison, setting), *unlike(fitted, sourced, list(trainings.values()))]
     return summary
 
 
@@ -137,20 +140,7 @@ def _notes(comparison: Comparison, setting: str) -> list[str]:
     ]
     others = [t.id for t in comparison.all_grid_trials() if t.network.setting == setting and t.state() is State.OTHER]
     if others:
-        notes.append(f"Left out, for their configuration is not the plan's of now: {', '.join(others)}.")
+        notes.append(
+            f"Left out, for their configuration, steps or seed are not the plan's of now: {', '.join(others)}."
+        )
     return notes
-
-
-def _unlike(records: Sequence[RunRecord]) -> list[str]:
-    """In which circumstances the runs are not alike."""
-    kinds = {
-        "code revisions": {
-            f"{str(r.code.get('revision'))[:12]}{' (changed)' * bool(r.code.get('dirty'))}" for r in records
-        },
-        "devices": {record.device for record in records},
-        "package versions": {canonical_json(record.versions) for record in records},
-    }
-    unlike = [f"Not alike: {kind} {'; '.join(sorted(found))}." for kind, found in kinds.items() if len(found) > 1]
-    if not unlike and any(record.code.get("dirty") for record in records):
-        unlike.append("The runs' code had changes that are in no revision.")
-    return unlike

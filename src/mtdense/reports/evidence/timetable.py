@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from mtdense.reports.evidence.selection import choose
-from mtdense.reports.evidence.trials import Comparison, Network, State, Trial
+from mtdense.reports.evidence.selection import Choice, choose
+from mtdense.reports.evidence.trials import Comparison, State, Trial
 
 __all__ = ["Entry", "Schedule", "fit_seconds", "schedule"]
 
@@ -30,7 +30,7 @@ class Entry:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.state in (State.DONE.value, "tested")
+        return self.state in (State.DONE.value, State.DIVERGED.value, "tested")
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,23 @@ def schedule(comparison: Comparison) -> Schedule:
         trials = comparison.grid_trials(network)
         seconds = fit_seconds(comparison, trials[0])
         entries += [Entry(trial.id, "fit", trial.state().value, seconds) for trial in trials]
-        chosen = _chosen(comparison, network)
+        choice = choose(comparison, network)
+        chosen = choice.grid
         for seed in comparison.plan.seeds:
             trial = None if chosen is None else comparison.trial(network, chosen, seed)
             name = f"{network.id}/(chosen)/seed{seed}" if trial is None else trial.id
             if seed != comparison.plan.seeds[0]:
-                state = State.ABSENT if trial is None else trial.state()
+                state = _never_or(State.ABSENT, choice.diverged) if trial is None else trial.state()
                 entries.append(Entry(name, "fit", state.value, seconds))
-            tested = trial is not None and trial.tested() is not None
-            test_seconds = comparison.plan.estimate.test_seconds
-            entries.append(Entry(name, "test", "tested" if tested else State.ABSENT.value, test_seconds))
+            entries.append(Entry(name, "test", _test_state(trial, choice), comparison.plan.estimate.test_seconds))
     return Schedule(entries, max_steps)
 
 
-def _chosen(comparison: Comparison, network: Network) -> str | None:
-    return choose(comparison, network).grid
+def _test_state(trial: Trial | None, choice: Choice) -> str:
+    if trial is not None and trial.tested() is not None:
+        return "tested"
+    return _never_or(State.ABSENT, choice.diverged or (trial is not None and trial.state() is State.DIVERGED)).value
+
+
+def _never_or(state: State, diverged: bool) -> State:
+    return State.DIVERGED if diverged else state

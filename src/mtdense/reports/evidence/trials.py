@@ -11,15 +11,27 @@ from typing import Any
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports.canonical import canonical_json, checksum, plain, write_atomic
+from mtdense.reports.environment import code_revision, versions
 from mtdense.reports.evidence.plan_file import Method, Plan
 from mtdense.reports.run_record import RunRecord
 
-__all__ = ["Comparison", "Network", "State", "Trial"]
+__all__ = ["DIVERGED_EXIT", "Comparison", "Network", "State", "Trial", "differing_keys", "flat"]
 
-_MARK = "trial.json"
+DIVERGED_EXIT = 3
+"""Exit code of `mtdense fit` where a loss was not finite; that of `mtdense.cli.main`."""
+
+_MARK, _DIVERGED = "trial.json", "diverged.json"
 
 # What differs between networks of one task and of all: the plan's own doing.
 _TASK_KEYS = ("tasks", "mask_tasks", "only_labelled")
+
+# {option of the trainer that ends a run early or leaves data out: values that do not}
+_OTHER_ENDS: dict[str, tuple[Any, ...]] = {
+    "max_time": (),
+    "limit_train_batches": (1.0,),
+    "overfit_batches": (0, 0.0),
+    "fast_dev_run": (False, 0),
+}
 
 
 class State(Enum):
@@ -28,6 +40,7 @@ class State(Enum):
     ABSENT = "to do"
     PARTIAL = "begun"
     DONE = "trained"
+    DIVERGED = "diverged"
     OTHER = "of another configuration"
 
 
@@ -95,20 +108,31 @@ class Trial:
         Raises:
             DataError: Its files are damaged.
         """
-        fitted = self.folder / "records" / "fit.json"
-        if not (fitted.is_file() or self.checkpoint.is_file()):
+        fitted, diverged = self.folder / "records" / "fit.json", self.folder / _DIVERGED
+        if not (fitted.is_file() or diverged.is_file() or self.checkpoint.is_file()):
             return State.ABSENT
         if self._marked() != self.config_sha256:
             return State.OTHER
+        if diverged.is_file():
+            return State.DIVERGED
         if not fitted.is_file():
             return State.PARTIAL
-        record = RunRecord.read(fitted)
-        if (record.steps, record.seed) != (self.max_steps, self.seed):
-            raise DataError(
-                f"{fitted} is of {record.steps} steps and seed {record.seed}, not {self.max_steps} and {self.seed}",
-                f"remove the folder {self.folder}; the run is then done again.",
-            )
-        return State.DONE
+        # A run that something else than the plan ended or seeded is not the plan's.
+        return State.DONE if self.ended_otherwise() is None else State.OTHER
+
+    def ended_otherwise(self) -> str | None:
+        """What is wrong with the training that the folder's record tells of; None if nothing, or without a record.
+
+        Raises:
+            DataError: A damaged record.
+        """
+        path = self.folder / "records" / "fit.json"
+        if not path.is_file():
+            return None
+        record = RunRecord.read(path)
+        if (record.steps, record.seed) == (self.max_steps, self.seed):
+            return None
+        return f"a training of {record.steps} steps with seed {record.seed}, not of {self.max_steps} with {self.seed}"
 
     def fitted(self) -> RunRecord | None:
         """Record of the training, with the scores of its validation; None unless it is done."""
@@ -131,21 +155,43 @@ class Trial:
             )
         return record
 
+    def diverged(self) -> dict[str, Any] | None:
+        """What was written down of a training that diverged: `message`, `code` and `versions`; else None.
+
+        Raises:
+            DataError: Damaged files.
+        """
+        return self._stored(_DIVERGED, ("message", "code", "versions")) if self.state() is State.DIVERGED else None
+
+    def mark_diverged(self, message: str) -> None:
+        """Writes down that the training diverged, which it would do again.
+
+        Args:
+            message: What it said of it.
+        """
+        told = {"message": message, "code": dict(code_revision()), "versions": versions()}
+        write_atomic(self.folder / _DIVERGED, json.dumps(plain(told), indent=2, ensure_ascii=False) + "\n")
+
     def mark(self) -> None:
         """Writes down which configuration the folder's run has."""
         told = {"id": self.id, "config_sha256": self.config_sha256, "config": self.config}
         write_atomic(self.folder / _MARK, json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def unmark(self) -> None:
-        """Takes back `mark`: what lies in the folder is of no known configuration."""
+        """Takes back `mark` and `mark_diverged`: what lies in the folder is of no known configuration."""
         (self.folder / _MARK).unlink(missing_ok=True)
+        (self.folder / _DIVERGED).unlink(missing_ok=True)
 
     def _marked(self) -> str | None:
-        path = self.folder / _MARK
-        if not path.is_file():
-            return None
+        return (
+            str(self._stored(_MARK, ("config_sha256",))["config_sha256"]) if (self.folder / _MARK).is_file() else None
+        )
+
+    def _stored(self, name: str, keys: Sequence[str]) -> dict[str, Any]:
+        path = self.folder / name
         try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["config_sha256"])
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            return {key: stored[key] for key in keys}
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path} is damaged: {error}", f"remove the folder {self.folder}; the run is then done again."
@@ -156,7 +202,8 @@ class Comparison:
     """A plan with the folder of its runs: which trials there are, and with which configuration.
 
     A trial's configuration is, later parts winning: the method's experiments, the plan's base, the method's own
-    configuration, that of the setting, that of the grid value, the plan's tasks and the seed.
+    configuration, that of the setting, that of the grid value, the plan's tasks and the seed; a limit of epochs is
+    lifted.
 
     Args:
         plan: See `parse_plan`.
@@ -165,8 +212,8 @@ class Comparison:
         merge: Lays one configuration on another.
 
     Raises:
-        ConfigError: Methods with different numbers of optimiser steps or with different data, or a training whose
-            last weights are not validated.
+        ConfigError: Methods with different numbers of optimiser steps or with different data, or a training that may
+            end before its steps are done or whose last weights are not validated.
     """
 
     def __init__(
@@ -198,9 +245,12 @@ class Comparison:
         if network.task is not None:
             # The same labels as the network of all tasks sees, on batches that hold them.
             tasks = {"tasks": [network.task], "mask_tasks": list(self.plan.tasks), "only_labelled": True}
-        ours = {"data": {"init_args": tasks}, "seed_everything": seed}
+        ours: dict[str, Any] = {"data": {"init_args": tasks}, "seed_everything": seed}
         for part in (self.plan.settings[network.setting], self.method(network).grid[grid], ours):
             config = self._merge(config, part)
+        if (config.get("trainer") or {}).get("max_epochs") is not None:
+            # That of an experiment would end the run before its steps are done; -1 is no limit.
+            config = self._merge(config, {"trainer": {"max_epochs": -1}})
         trial = Trial(network, grid, seed, plain(config, network.id), self.out)
         return replace(trial, folder=self.out / trial.id)
 
@@ -265,20 +315,38 @@ class Comparison:
     def _steps(self, trial: Trial) -> int:
         trainer = trial.config.get("trainer") or {}
         steps, every = trainer.get("max_steps"), trainer.get("val_check_interval")
-        batches = trainer.get("accumulate_grad_batches", 1)
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ConfigError(
                 f"{self.plan.source}: trainer.max_steps of {trial.id} is {steps!r}",
                 "set a number of optimiser steps in the base.",
             )
-        by_step = trainer.get("check_val_every_n_epoch", 1) is None and isinstance(every, int) and every > 0
-        if not by_step or (steps * batches) % every:
+        self._refuse_other_ends(trial, trainer)
+        by_step = trainer.get("check_val_every_n_epoch", 1) is None and trainer.get("limit_val_batches") != 0
+        if not (by_step and isinstance(every, int) and every > 0 and steps % every == 0):
             raise ConfigError(
                 f"{self.plan.source}: the last weights of {trial.id} are not validated, and its grid value is chosen "
                 "by them",
                 "set `trainer.check_val_every_n_epoch: null` and a `val_check_interval` that divides `max_steps`.",
             )
         return steps
+
+    def _refuse_other_ends(self, trial: Trial, trainer: Mapping[str, Any]) -> None:
+        for key, harmless in _OTHER_ENDS.items():
+            value = trainer.get(key)
+            if value is not None and not any(value == each and type(value) is type(each) for each in harmless):
+                raise ConfigError(
+                    f"{self.plan.source}: trainer.{key} of {trial.id} is {value!r}, beside max_steps",
+                    "leave it out: `max_steps` alone says how long every network trains, and on all batches.",
+                )
+        batches = trainer.get("accumulate_grad_batches") or 1
+        if batches != 1:
+            # Lightning steps at the end of an epoch, too: methods with epochs of other lengths would see other numbers
+            # of images in as many steps, and it counts batches until it validates.
+            raise ConfigError(
+                f"{self.plan.source}: trainer.accumulate_grad_batches of {trial.id} is {batches!r}",
+                "leave it out, and set `data.init_args.batch_size`: the last step of an epoch may be of fewer batches, "
+                "so steps would not be alike.",
+            )
 
 
 def differing_keys(trial: Trial) -> list[str]:
@@ -287,14 +355,15 @@ def differing_keys(trial: Trial) -> list[str]:
         stored = json.loads((trial.folder / _MARK).read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    ours, theirs = dict(_flat(trial.config)), dict(_flat(stored))
+    ours, theirs = dict(flat(trial.config)), dict(flat(stored))
     absent = object()
     return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key, absent) != theirs.get(key, absent))
 
 
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name, canonical JSON) of each value in nested mappings."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat(item, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, canonical_json(value)
