@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from mtdense.models.atrc import ATRC
 from mtdense.models.base import DenseModule
 from mtdense.models.checkpoint import load, read_checkpoint
+from mtdense.models.cross_stitch import CrossStitch
 from mtdense.models.diffusion_mtl import DiffusionMTL
+from mtdense.models.mti_net import MTINet
 from mtdense.models.mtl_baseline import MTLBaseline
 from mtdense.models.mtpsl import MTPSL
+from mtdense.models.nddr_cnn import NDDRCNN
 from mtdense.models.outputs import Outputs
+from mtdense.models.pad_net import PADNet
 from mtdense.models.prompted_baseline import PromptedBaseline
 from mtdense.models.prototype import Prototype
 from mtdense.models.semi_supervised import SemiSupervised
@@ -15,12 +20,17 @@ from mtdense.models.single_task import SingleTask
 from mtdense.models.tif import TIF
 
 __all__ = [
+    "ATRC",
     "MTPSL",
+    "NDDRCNN",
     "TIF",
+    "CrossStitch",
     "DenseModule",
     "DiffusionMTL",
+    "MTINet",
     "MTLBaseline",
     "Outputs",
+    "PADNet",
     "PromptedBaseline",
     "Prototype",
     "SemiSupervised",
