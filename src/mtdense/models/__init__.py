@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from mtdense.models.atrc import ATRC
 from mtdense.models.base import DenseModule
+from mtdense.models.bridgenet import BridgeNet
 from mtdense.models.checkpoint import load, read_checkpoint
 from mtdense.models.cross_stitch import CrossStitch
 from mtdense.models.diffusion_mtl import DiffusionMTL
+from mtdense.models.invpt import InvPT
 from mtdense.models.mti_net import MTINet
 from mtdense.models.mtl_baseline import MTLBaseline
 from mtdense.models.mtpsl import MTPSL
@@ -24,9 +26,11 @@ __all__ = [
     "MTPSL",
     "NDDRCNN",
     "TIF",
+    "BridgeNet",
     "CrossStitch",
     "DenseModule",
     "DiffusionMTL",
+    "InvPT",
     "MTINet",
     "MTLBaseline",
     "Outputs",

@@ -9,21 +9,43 @@ from mtdense.models.layers.exchange import SeparateEncoders, SharedEncoder
 from mtdense.models.layers.fcn import logit_heads, task_convolutions
 from mtdense.models.layers.fusion import concat_pyramid
 from mtdense.models.layers.hrnet_decoder import BranchFusion
+from mtdense.models.layers.inverted_pyramid import (
+    FinalDecoders,
+    LevelCollector,
+    MixProjection,
+    PreliminaryDecoders,
+    UnusedParts,
+    UpEmbed,
+)
+from mtdense.models.layers.joint_attention import MLP, InvPTBlock
 from mtdense.models.layers.residual import Bottleneck, ResidualBlock
 from mtdense.models.layers.task_distillation import GatedMessage, TaskDistillation
+from mtdense.models.layers.task_maps import TaskDropPath, TaskLayerNorm, norm_channels, resize
 
 __all__ = [
+    "MLP",
     "BasicBlock",
     "Bottleneck",
     "BranchFusion",
     "DeepLabHead",
+    "FinalDecoders",
     "GatedMessage",
+    "InvPTBlock",
+    "LevelCollector",
+    "MixProjection",
+    "PreliminaryDecoders",
     "ResidualBlock",
     "SeparateEncoders",
     "SharedEncoder",
     "TaskDistillation",
+    "TaskDropPath",
+    "TaskLayerNorm",
+    "UnusedParts",
+    "UpEmbed",
     "concat_pyramid",
     "conv_norm_relu",
     "logit_heads",
+    "norm_channels",
+    "resize",
     "task_convolutions",
 ]
