@@ -10,6 +10,7 @@ import torch
 from mtdense.core.errors import NonFiniteLossError
 from mtdense.models import DenseModule
 from mtdense.models.canvas import upsample
+from mtdense.reports.profile import count_cost
 from tests.models.helpers import SPECS, make_batch
 
 
@@ -95,6 +96,13 @@ class ArchitectureTester:
         with torch.no_grad():
             a, b = model(image).final, other(image).final
         assert all(torch.equal(a[name], b[name]) for name in a)
+
+    def test_counts_on_the_meta_device(self) -> None:
+        with torch.device("meta"):
+            model = self.build()
+        cost = count_cost(model, (64, 80))
+        assert cost.modules[0].params > 0
+        assert cost.modules[0].macs > 0
 
     def test_nan_loss_names_task_and_images(self) -> None:
         model = self.build()

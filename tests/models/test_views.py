@@ -11,11 +11,11 @@ from mtdense.core.errors import ConfigError
 from mtdense.models import SemiSupervised
 from mtdense.models.canvas import inside
 from mtdense.models.views import SecondView, ViewBox
-from mtdense.tasks import Depth, HumanParts, SemanticSegmentation, SurfaceNormals
-from tests.models.helpers import SPECS, make_batch
+from mtdense.tasks import Depth, HumanParts, SemanticSegmentation, SurfaceNormals, Task, build_tasks
+from tests.models.helpers import ALL_SPECS, SPECS, make_batch
 
 SCALES = (1.0, 1.2, 1.5)
-YES = torch.tensor([True])
+YES = [True]
 
 
 def view(*box, size=(4, 6)) -> SecondView:
@@ -96,8 +96,57 @@ def test_a_crop_without_a_part_has_no_label():
 def test_unused_targets_come_out_invalid():
     targets = torch.ones(2, 4, 6, dtype=torch.int64)
     boxes = SecondView((4, 6), (ViewBox(0, 0, 2, 3), ViewBox(0, 0, 2, 3)))
-    moved = boxes.move_targets(SemanticSegmentation(5), targets, torch.tensor([False, True]))
+    moved = boxes.move_targets(SemanticSegmentation(5), targets, [False, True])
     assert (moved[0] == 255).all() and (moved[1] == 1).all()
+
+
+TASKS = [*build_tasks(ALL_SPECS).values(), *(Depth(unit=unit) for unit in ("metres", "disparity"))]
+TASKS.append(Depth(unit="disparity", legacy_zoom=True))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.name} {task.spec.get('unit', '')}")
+@given(seed=st.integers(0, 10_000), flip=st.booleans(), height=st.integers(1, 8), width=st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_targets_move_as_labels_do(task: Task, seed: int, flip: bool, height: int, width: int) -> None:
+    """The tensor forms of what a task does to a moved label are its NumPy forms, but for a rounding of unit lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    target = make_batch({task.name: task.spec}, size=(8, 9))["targets"][task.name][0]
+    if task.label_channels == 3:
+        # Not of unit length any more: a blend of directions.
+        target = target * torch.rand(8, 9, generator=generator)
+    elif task.content_dependent and seed % 2:
+        target = torch.zeros_like(target)
+    hole = torch.rand(8, 9, generator=generator) < 0.3
+    target = torch.where(hole, torch.tensor(task.invalid, dtype=target.dtype), target)
+    box = SecondView((8, 9), (ViewBox(8 - height, 9 - width, height, width, flip),))
+    label = target.numpy() if task.label_channels == 1 else target.permute(1, 2, 0).contiguous().numpy()
+    label = label[box.rows(0).numpy()][:, box.columns(0).numpy()]
+    label = task.zoom_label(task.flip_label(label) if flip else label, box.zoom(0))
+    predicted = box.move_predictions(task, target[None])[0]
+    assert predicted.numpy().tobytes() == task.to_target(label).numpy().tobytes()
+    moved = box.move_targets(task, target[None], [True])[0]
+    assert moved.dtype == target.dtype
+    torch.testing.assert_close(moved, task.to_target(task.finish_label(label)), rtol=3e-7, atol=0)
+
+
+def test_a_task_of_numpy_alone_moves_too(monkeypatch):
+    """A task that says how labels move, and not how targets do, is moved by way of its label."""
+    for name in ("flip_target", "zoom_target", "finish_target"):
+        monkeypatch.setattr(SurfaceNormals, name, getattr(Task, name))
+        monkeypatch.setattr(Depth, name, getattr(Task, name))
+    test_values_move_as_the_task_says()
+
+
+def test_indices_are_made_once(monkeypatch):
+    made = []
+    rows = SecondView.rows
+    monkeypatch.setattr(SecondView, "rows", lambda self, i: made.append(i) or rows(self, i))
+    boxes = SecondView((4, 6), (ViewBox(0, 0, 2, 3), ViewBox(1, 1, 2, 3)))
+    for _ in range(3):
+        boxes.move_maps(torch.rand(2, 3, 4, 6))
+        boxes.move_targets(Depth(), torch.rand(2, 4, 6), [True, True])
+    assert sorted(made) == [0, 1]
+    assert boxes == SecondView((4, 6), boxes.boxes)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 20), st.integers(0, 20), st.integers(1, 33), st.integers(1, 21))

@@ -20,7 +20,7 @@ from mtdense.data.sample import Batch
 from mtdense.metrics import DeltaM
 from mtdense.models.agreement import check_data_tasks, check_loss_weights
 from mtdense.models.baselines import read_baselines
-from mtdense.models.canvas import inside, upsample
+from mtdense.models.canvas import inside, upsample, zero_of
 from mtdense.models.outputs import Outputs
 from mtdense.tasks import Task, build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -222,7 +222,7 @@ class DenseModule(L.LightningModule, ABC):
         losses = self.reducer(tasks, terms, batch["labelled"], across_ranks)
         for name in self.tasks:
             if name not in losses:
-                losses[name] = logits[name].float().sum() * 0.0
+                losses[name] = zero_of(logits[name])
         return losses
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

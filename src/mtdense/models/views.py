@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -58,6 +58,9 @@ class SecondView:
 
     size: tuple[int, int]
     boxes: tuple[ViewBox, ...]
+    _indices: dict[torch.device, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def draw(
@@ -85,6 +88,10 @@ class SecondView:
             top, left = int(rng.integers(size[0] - height + 1)), int(rng.integers(size[1] - width + 1))
             boxes.append(ViewBox(top, left, height, width, bool(rng.random() < flip_probability)))
         return cls(size, tuple(boxes))
+
+    def take(self, images: Sequence[int]) -> SecondView:
+        """The views of some of the images."""
+        return SecondView(self.size, tuple(self.boxes[i] for i in images))
 
     def zoom(self, i: int) -> float:
         """How much larger things are in view i: the factor that was drawn, as far as whole pixels allow it."""
@@ -131,41 +138,37 @@ class SecondView:
 
     def move_predictions(self, task: Task, predictions: Tensor) -> Tensor:
         """Predictions of a task (see `Task.predict`), with what a mirror and a zoom do to their values."""
-        if _only_mirrored(task):
-            return self.move_maps(predictions)
         return torch.stack([self._move(task, row, i) for i, row in enumerate(predictions)])
 
-    def move_targets(self, task: Task, targets: Tensor, used: Tensor) -> Tensor:
+    def move_targets(self, task: Task, targets: Tensor, used: Sequence[bool]) -> Tensor:
         """Targets of a task, with what a mirror and a zoom do to their values.
 
         Args:
             task: The task.
             targets: (B, H, W) or (B, 3, H, W).
-            used: (B,) bool; targets of other images are not looked at and come out invalid.
+            used: For each image whether it is moved; targets of others are not looked at and come out invalid.
         """
-        nothing = task.to_target(task.invalid_label(*self.size)).to(targets)
-        simple = _only_mirrored(task) and type(task).finish_label is Task.finish_label
-        rows = []
-        for i, (target, flag) in enumerate(zip(targets, used.tolist(), strict=True)):
-            if not flag:
-                rows.append(nothing)
-            elif simple:
-                rows.append(self._gather(target, i, self.boxes[i].flip))
-            else:
-                rows.append(self._move(task, target, i, finish=True))
-        return torch.stack(rows)
+        moved = torch.full_like(targets, task.invalid)
+        for i, (target, flag) in enumerate(zip(targets, used, strict=True)):
+            if flag:
+                moved[i] = task.finish_target(self._move(task, target, i))
+        return moved
 
     def _gather(self, one: Tensor, i: int, flip: bool) -> Tensor:
-        columns = self.columns(i).flip(0) if flip else self.columns(i)
-        return one[..., self.rows(i).to(one.device)[:, None], columns.to(one.device)[None]]
+        if one.device not in self._indices:
+            # Made once and sent once: a device need not wait for the host at every map.
+            rows = torch.stack([self.rows(j) for j in range(len(self.boxes))])
+            columns = torch.stack([self.columns(j) for j in range(len(self.boxes))])
+            self._indices[one.device] = rows.to(one.device), columns.to(one.device)
+        rows, columns = self._indices[one.device]
+        shown = columns[i].flip(0) if flip else columns[i]
+        return one.index_select(-2, rows[i]).index_select(-1, shown)
 
-    def _move(self, task: Task, one: Tensor, i: int, finish: bool = False) -> Tensor:
-        array = self._gather(one, i, flip=False).detach().cpu().numpy()
-        label = array if task.label_channels == 1 else np.ascontiguousarray(np.moveaxis(array, 0, -1))
+    def _move(self, task: Task, one: Tensor, i: int) -> Tensor:
+        moved = self._gather(one, i, flip=False)
         if self.boxes[i].flip:
-            label = task.flip_label(label)
-        label = task.zoom_label(label, self.zoom(i))
-        return task.to_target(task.finish_label(label) if finish else label).to(one)
+            moved = task.flip_target(moved)
+        return task.zoom_target(moved, self.zoom(i))
 
 
 class TwoViewModule(MTLBaseline, ABC):
@@ -184,6 +187,8 @@ class TwoViewModule(MTLBaseline, ABC):
     Raises:
         ConfigError: A factor below 1, none at all, or a probability out of range.
     """
+
+    predicts_levels: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -225,11 +230,6 @@ class TwoViewModule(MTLBaseline, ABC):
         first, second = _halves(both)
         first.features |= {"view": view, "content": inside(moved, *size), "second": second}
         return first
-
-
-def _only_mirrored(task: Task) -> bool:
-    kind = type(task)
-    return kind.flip_label is Task.flip_label and kind.zoom_label is Task.zoom_label
 
 
 def _halves(both: Outputs) -> tuple[Outputs, Outputs]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -112,6 +113,33 @@ class Task(LabelKind):
         """Label (H, W) or (H, W, 3) to target (H, W) or (3, H, W); class ids become int64."""
         array = label if self.label_channels == 1 else np.moveaxis(label, -1, 0)
         return torch.from_numpy(np.ascontiguousarray(array))
+
+    # ---- geometry of targets and predictions (tensors, one image) ----
+    def flip_target(self, target: Tensor) -> Tensor:
+        """As `flip_label`, of a target or a prediction (H, W) or (3, H, W).
+
+        Subclasses whose `flip_label` does more than mirror override this, too: through NumPy, a device has to wait.
+        """
+        if type(self).flip_label is Task.flip_label:
+            return target.flip(-1)
+        return self._through_label(target, self.flip_label)
+
+    def zoom_target(self, target: Tensor, zoom: float) -> Tensor:
+        """As `zoom_label`, of a target or a prediction; see `flip_target`."""
+        if type(self).zoom_label is Task.zoom_label:
+            return target
+        return self._through_label(target, lambda label: self.zoom_label(label, zoom))
+
+    def finish_target(self, target: Tensor) -> Tensor:
+        """As `finish_label`, of a target; see `flip_target`."""
+        if type(self).finish_label is Task.finish_label:
+            return target
+        return self._through_label(target, self.finish_label)
+
+    def _through_label(self, target: Tensor, change: Callable[[ArrayAny], ArrayAny]) -> Tensor:
+        array = target.detach().cpu().numpy()
+        label = array if self.label_channels == 1 else np.ascontiguousarray(np.moveaxis(array, 0, -1))
+        return self.to_target(change(label)).to(target)
 
     # ---- tensors (a batch) -----------------------------------------------------------------------------------------
     @abstractmethod

@@ -122,8 +122,14 @@ class Depth(Task):
 
     def zoom_label(self, label: ArrayAny, zoom: float) -> ArrayAny:
         """Metres are divided by the zoom; disparity is multiplied (`legacy_zoom`: divided)."""
-        factor = 1 / zoom if self.unit == "metres" or self.legacy_zoom else zoom
-        return np.where(label >= 0, label * factor, label).astype(np.float32)
+        return np.where(label >= 0, label * self._zoom_factor(zoom), label).astype(np.float32)
+
+    def zoom_target(self, target: Tensor, zoom: float) -> Tensor:
+        """As `zoom_label`."""
+        return torch.where(target >= 0, target * self._zoom_factor(zoom), target)
+
+    def _zoom_factor(self, zoom: float) -> float:
+        return 1 / zoom if self.unit == "metres" or self.legacy_zoom else zoom
 
     def valid(self, target: Tensor) -> Tensor:
         """Finite values in the range of the specification."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from mtdense.tasks.base import ArrayAny
 from mtdense.tasks.class_map import IGNORE, ClassMap
 
@@ -49,3 +52,7 @@ class HumanParts(ClassMap):
         if ((label == 0) | (label == IGNORE)).all():
             return self.invalid_label(*label.shape)
         return label
+
+    def finish_target(self, target: Tensor) -> Tensor:
+        """As `finish_label`."""
+        return torch.where(((target == 0) | (target == IGNORE)).all(), IGNORE, target)

@@ -89,9 +89,22 @@ class SurfaceNormals(Task):
         np.subtract(0, flipped[..., 0], out=flipped[..., 0])  # not `-x`: it would make a negative zero of a zero
         return flipped
 
+    def flip_target(self, target: Tensor) -> Tensor:
+        """As `flip_label`."""
+        flipped = target.flip(-1)
+        flipped[0] = 0 - flipped[0]
+        return flipped
+
     def finish_label(self, label: ArrayAny) -> ArrayAny:
         """Back to unit length after resampling; blends that came out shorter than 0.5 become invalid."""
         return scale_to_unit(label, SHORTEST, planar=True)[0]
+
+    def finish_target(self, target: Tensor) -> Tensor:
+        """As `finish_label`."""
+        x, y, z = target
+        length = ((x * x + y * y) + z * z).sqrt()
+        some = length > SHORTEST
+        return torch.where(some, target / torch.where(some, length, 1.0), 0.0)
 
     def valid(self, target: Tensor) -> Tensor:
         """Vectors longer than 0.5 (NaN is not)."""

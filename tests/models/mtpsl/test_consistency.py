@@ -72,6 +72,15 @@ def test_an_empty_position_is_finite():
     assert not a.grad.any()
 
 
+def test_a_pair_without_a_position_costs_nothing():
+    maps = [torch.randn(2, 4, 3, 3, requires_grad=True) for _ in range(3)]
+    weight = torch.stack([torch.zeros(3, 3), torch.ones(3, 3)])
+    losses = pair_losses(*maps, weight, 0.5)
+    assert losses[0].item() == 0 and losses[1].item() > 0
+    losses.sum().backward()
+    assert not maps[0].grad[0].any() and maps[0].grad[1].any()
+
+
 def test_maps_of_classes():
     task = SemanticSegmentation(3)
     target = torch.tensor([[[2, 0, 255]]])

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from mtdense.cli.configs import merged_configs
 from mtdense.core.errors import ConfigError
+from mtdense.core.experiments import experiment_names
 from mtdense.models import MTPSL, DenseModule
 from tests.models.architecture_tester import ArchitectureTester
 from tests.models.helpers import ALL_SPECS, SPECS, make_batch
@@ -170,6 +172,36 @@ def test_padding_of_the_canvas_counts_for_nothing():
         outputs.features["second"].final[name][..., 6:] += 3.0
     after = model.consistency(outputs, batch)[0]
     torch.testing.assert_close(before, after)
+
+
+def test_film_decays_as_the_rest_unless_told():
+    # The public 30 are epochs: with the default interval of a step they would stop the maps in a minute.
+    _, film = build(schedule="step", decay_every=20_000).parameter_groups()
+    assert film.decay_every is None
+    for name in (name for name in experiment_names() if name.endswith("/mtpsl-segnet.yaml")):
+        options = merged_configs([name])["model"]["init_args"]
+        assert (options["schedule"], options["schedule_interval"], options["film_decay_every"]) == ("step", "epoch", 30)
+
+
+def test_batch_statistics_are_those_of_the_batch():
+    """Why `mapper_norm: batch` has no part in test_two_ranks: a pair's loss depends on the other images."""
+    for norm, alone in (("sample", True), ("batch", False)):
+        model = build(mapper_norm=norm)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        batch = make_batch(labelled=PARTIAL)
+        losses, pairs = model.consistency(model.run_network(batch), batch)
+        first = part(batch, slice(0, 1))
+        single, _ = model.consistency(model.run_network(first), first)
+        mine = losses[: sum(pair.image == 0 for pair in pairs)]
+        assert torch.allclose(mine, single, rtol=1e-4) is alone, norm
+
+
+def part(batch: Any, rows: slice) -> Any:
+    if isinstance(batch, dict):
+        return {key: part(value, rows) for key, value in batch.items()}
+    return batch[rows]
 
 
 def test_groups_of_the_optimiser():

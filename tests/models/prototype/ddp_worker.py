@@ -27,6 +27,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "anchor": {"tc_form": "anchor", "tke_average": "images", "preliminary_supervision": 0.5},
     "restart": {"dead_code_steps": 1},
+    "canvas": {"loss_region": "canvas", "affinity": "pooled"},
+    "tokens": {"affinity": "tokens", "attention_downsample": 2},
 }
 # Rank 0 (images 0, 1) has no depth label, rank 1 no label of normals; image 1 has no label at all.
 FLAGS = {
@@ -34,6 +36,8 @@ FLAGS = {
     "depth": [False, False, True, True],
     "normals": [True, False, False, False],
 }
+# Much of the padding is on one rank.
+CONTENT = torch.tensor([[0, 0, 32, 40], [0, 0, 32, 40], [4, 0, 16, 24], [0, 20, 12, 20]])
 
 
 class Step(nn.Module):
@@ -63,7 +67,9 @@ def step(options: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
         # Statistics of a batch are those of the rank.
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    batch = part_of(make_batch(SPECS, FLAGS), slice(rank * 4 // world, (rank + 1) * 4 // world))
+    whole = make_batch(SPECS, FLAGS)
+    whole["meta"]["content"] = CONTENT
+    batch = part_of(whole, slice(rank * 4 // world, (rank + 1) * 4 // world))
     module = Step(model)
     run = DistributedDataParallel(module) if world > 1 else module
     run(batch).backward()

@@ -162,3 +162,19 @@ def test_reconstruction_errors_by_hand() -> None:
     guess[1, 0] = 4
     assert_close(reconstruction_errors(image, guess, "mse"), torch.tensor([0.25, (2 * 9 + 4 * 0.25) / 6]))
     assert_close(reconstruction_errors(image, guess, "l1"), torch.tensor([0.5, (2 * 3 + 4 * 0.5) / 6]))
+    # Of image 1 the first pixel counts (one channel of it is 3 off), of image 0 none.
+    shown = torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]])
+    guess[1, 0, 0, 1] = 9
+    assert_close(reconstruction_errors(image, guess, "mse", shown), torch.tensor([0, (9 + 2 * 0.25) / 3]))
+
+
+def test_positions_weigh_by_hand() -> None:
+    weights = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    value = embedding_loss(SCORES, batch([True, False], [False, True]), "pairs", False, weights)
+    assert value.item() == pytest.approx(((THREE + 3 * HALF) / 4 + HALF) / 2, rel=1e-6)
+    # Means: task 0 (2, 0.5) and (0, -1), task 1 (0, 3) and (1, 1); of the batch (1, -0.25) and (0.5, 2).
+    a, b = torch.tensor([1, -0.25]), torch.tensor([0.5, 2])
+    cosines = [[float(torch.cosine_similarity(x, y, dim=0)) for y in SLOTS] for x in (a, b)]
+    expected = (2 - cosines[0][0] - cosines[1][1]) / 2 + (cosines[0][1] + cosines[1][0]) / 2
+    value = consistency_loss(TOKENS, SLOTS, batch(*BOTH), "hinge", "batch", 0.1, weights)
+    assert value.item() == pytest.approx(expected, rel=1e-6)

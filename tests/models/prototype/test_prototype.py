@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from mtdense.cli.configs import merged_configs
 from mtdense.core.errors import ConfigError
+from mtdense.core.experiments import experiment_names
 from mtdense.models import DenseModule, MTLBaseline, Prototype
+from mtdense.models.prototype import affinity as affinity_file
+from mtdense.models.prototype.affinity import task_similarity
+from mtdense.models.prototype.network import enlarge
+from mtdense.models.prototype.region import grid_weights, mean_weights
 from tests.models.architecture_tester import ArchitectureTester
 from tests.models.helpers import ALL_SPECS, SPECS, make_batch
 
@@ -346,7 +353,7 @@ EVERYTHING = {"final", "tae", "tke", "tc"}
         ({"tc_form": "infonce"}, {"tc"}),
         ({"tc_form": "anchor"}, {"tc"}),
         ({"tc_mean": "image"}, {"tc"}),
-        ({"tc_temperature": 1.0}, set()),
+        ({"loss_region": "canvas"}, set()),
         ({"retrieval_blocks": 1}, {"final"}),
         ({"retrieval_heads": 4}, {"final"}),
         ({"retrieval_norm": "post"}, {"final"}),
@@ -457,15 +464,187 @@ def test_dead_slots_resume() -> None:
         ({"lambda_akg": -1.0}, "lambda_akg is -1"),
         ({"lambda_tae": float("nan")}, "lambda_tae is nan"),
         ({"retrieval_heads": 3}, "3 attention heads"),
+        ({"loss_region": "image"}, "loss_region is 'image'"),
         ({"vq": False, "dead_code_steps": 3}, "without a codebook"),
         ({"vq": False, "codebook_weight": 1.0}, "without a codebook"),
         ({"vq_gradient": "straight_through"}, "no loss reach the codebook"),
         ({"loss_tke": False, "loss_tc": False}, "no loss trains the prototype"),
         ({"loss_tke": False, "tc_form": "anchor"}, "no loss trains the prototype"),
         ({"loss_tke": False, "tc_form": "anchor", "retrieval": False}, "no use for the prototype"),
-        ({"retrieval": False, "preliminary_supervision": 0.5}, "are the final ones"),
+        ({"lambda_tae": 0.0}, "`loss_tae` with a weight of 0 .`lambda_tae`.\n  Mend: set `loss_tae: false`"),
+        ({"lambda_tae": 0.0, "loss_tae": False}, "`loss_tke` with a weight of 0 .`lambda_tae`."),
+        ({"lambda_akg": 0.0, "loss_tke": False}, "`loss_tc` with a weight of 0 .`lambda_akg`."),
     ],
 )
 def test_senseless_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(**options)
+
+
+NOTHING = {**BASELINE}
+IDLE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"vq": False}, {"codebook_size": 9}),
+    ({"vq": False}, {"codebook_init": "normal"}),
+    ({"vq": False}, {"vq_distance": "cosine"}),
+    ({"vq": False}, {"vq_gradient": "both"}),
+    ({"vq": False}, {"commitment_weight": 0.25}),
+    ({"vq": False}, {"codebook_weight": 0.25}),
+    ({"vq": False}, {"dead_code_steps": 3}),
+    ({"loss_tae": False}, {"reconstruction_target": "raw"}),
+    ({"loss_tae": False}, {"reconstruction_distance": "l1"}),
+    ({"loss_tae": False, "lambda_akg": 1.0}, {"lambda_tae": 2.0}),
+    (NOTHING, {"lambda_akg": 2.0}),
+    (NOTHING, {"slot_dim": 8}),
+    (NOTHING, {"prototype_init": "orthogonal"}),
+    (NOTHING, {"loss_region": "canvas"}),
+    ({"retrieval": False, "loss_tke": False}, {"affinity": "pooled"}),
+    ({"retrieval": False, "loss_tke": False}, {"similarity": "dot"}),
+    ({"retrieval": False, "loss_tke": False}, {"temperature": 1.0}),
+    ({"similarity": "dot"}, {"temperature": 5.0}),
+    ({"loss_tke": False}, {"tke_images": "all"}),
+    ({"loss_tke": False}, {"tke_average": "tasks"}),
+    ({"loss_tc": False}, {"tc_form": "anchor"}),
+    ({"loss_tc": False}, {"tc_mean": "image"}),
+    ({"loss_tc": False}, {"tc_temperature": 1.0}),
+    ({"tc_form": "anchor"}, {"tc_temperature": 1.0}),
+    ({"retrieval": False}, {"prototype_gradient": "all"}),
+    ({"retrieval": False}, {"retrieval_blocks": 5}),
+    ({"retrieval": False}, {"retrieval_heads": 4}),
+    ({"retrieval": False}, {"retrieval_norm": "post"}),
+    ({"retrieval": False}, {"cross_residual": False}),
+    ({"retrieval": False}, {"attention_scaling": False}),
+    ({"retrieval": False}, {"attention_downsample": 2}),
+    ({"retrieval": False}, {"positional_encoding": "sincos"}),
+    ({"retrieval": False}, {"head_input": "sum"}),
+    ({"retrieval": False}, {"preliminary_supervision": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("setting", "idle"), IDLE, ids=str)
+def test_options_without_effect_are_refused(setting: dict[str, Any], idle: dict[str, Any]) -> None:
+    build(**setting)
+    (name,) = idle
+    with pytest.raises(ConfigError, match=rf"`{name}: .*` has no effect .*\n  Mend: leave out `{name}`"):
+        build(**setting, **idle)
+
+
+# ---- padding ---------------------------------------------------------------------------------------------------------
+CHOICES: list[dict[str, Any]] = [
+    {"commitment_weight": 0.25, "codebook_weight": 1.0},
+    {"tc_mean": "image", "reconstruction_distance": "l1", "tke_images": "all"},
+    {"affinity": "pooled", "tc_form": "anchor"},
+    {"affinity": "tokens", "tc_form": "infonce", "attention_downsample": 2},
+]
+
+
+def padded(batch: Any, outputs: Any, model: Prototype) -> tuple[Any, Any]:
+    """The batch on a canvas with 32 more columns, and the same features there with noise in the padding."""
+    torch.manual_seed(1)
+
+    def wider(x: torch.Tensor, columns: int) -> torch.Tensor:
+        return torch.cat([x, 50 * torch.rand(*x.shape[:-1], columns).to(x.dtype)], -1)
+
+    batch = {**batch, "image": wider(batch["image"], 32)}
+    network, old = model.network, outputs.features
+    shown = model._shown(batch["image"], batch["meta"]["content"])
+    encoded = wider(old["encoded"], 4)
+    features = {**old, "encoded": encoded, "integrated": wider(old["integrated"], 4)}
+    features["indices"] = torch.cat([old["indices"], old["indices"].new_full((2, old["indices"].shape[1], 4), 7)], -1)
+    features["shown"] = None if shown is None else grid_weights(shown, encoded.shape[-2:])
+    small = None if shown is None else network._reduce(features["shown"][:, None])
+    features["weights"] = None if small is None else mean_weights(small)
+    height, width = old["grid"]
+    wide = {
+        n: wider(x.transpose(1, 2).unflatten(2, (height, width)), 4 // network._shrink)
+        for n, x in old["tokens"].items()
+    }
+    features["tokens"] = {n: x.flatten(2).transpose(1, 2) for n, x in wide.items()}
+    scores = {n: network.prototype.scores(x, features["weights"])[0] for n, x in features["tokens"].items()}
+    return batch, replace(outputs, features={**features, "scores": scores})
+
+
+@pytest.mark.parametrize("options", CHOICES, ids=str)
+@pytest.mark.parametrize("region", ["content", "canvas"])
+def test_padding_enters_no_loss(options: dict[str, Any], region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With features as they are, losses of an image on a larger canvas are those of the image alone."""
+    model = build(**options, loss_region=region)
+    batch = make_batch(SPECS, FLAGS, (32, 32))
+    outputs = model.run_network(batch)
+    guess = torch.rand(2, 3, 32, 64)
+    monkeypatch.setattr(model.network, "reconstruct", lambda integrated, size: guess[..., : size[1]])
+    narrow = model.extra_losses(outputs, batch)
+    wide_batch, wide_outputs = padded(batch, outputs, model)
+    wide = model.extra_losses(wide_outputs, wide_batch)
+    assert narrow.keys() == wide.keys()
+    for name, value in narrow.items():
+        assert (wide[name].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-7)) is (region == "content"), name
+
+
+def test_padding_is_not_in_the_affinity_of_a_mean() -> None:
+    for affinity in ("pooled", "tokens"):
+        model = build(affinity=affinity).eval()
+        tokens = torch.randn(1, 6, 16)
+        weights = torch.tensor([[0.25, 0.25, 0.5, 0, 0, 0]])
+        scores = model.network.prototype.scores(tokens, weights)[0]
+        expected = (tokens[:, 0] + tokens[:, 1] + 2 * tokens[:, 2]) / 4
+        torch.testing.assert_close(scores, model.network.prototype.scores(expected[:, None])[0])
+
+
+def test_weights_on_the_grid() -> None:
+    model = build(attention_downsample=2)
+    batch = make_batch(SPECS)
+    batch["meta"]["content"] = torch.tensor([[0, 0, 32, 40], [0, 12, 16, 8]])
+    features = model.run_network(batch).features
+    assert features["shown"][0].tolist() == [[1.0] * 5] * 4
+    assert features["shown"][1].tolist() == [[0, 0.5, 0.5, 0, 0]] * 2 + [[0.0] * 5] * 2
+    # Cells of 2 x 2 positions, of which the last column of cells has one column.
+    assert features["weights"].tolist() == [pytest.approx([1 / 6] * 6), [0.5, 0.5, 0, 0, 0, 0]]
+    assert build(loss_region="canvas").run_network(batch).features["weights"] is None
+
+
+def test_dead_slots_move_onto_content_alone() -> None:
+    for region, clean in (("content", True), ("canvas", False)):
+        model = build(dead_code_steps=1, codebook_size=64, loss_region=region)
+        model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+        model.network.quantizer.codebook.data[8:] = 1e3
+        batch = make_batch(SPECS, size=(64, 64))
+        batch["meta"]["content"] = torch.tensor([[0, 0, 64, 16]] * 2)
+        model.training_step(batch, 0)
+        encoded = build(dead_code_steps=1, codebook_size=64).run_network(batch).features["encoded"]
+        padding = encoded[..., 2:].movedim(1, -1).flatten(0, 2)
+        moved = model.network.quantizer.codebook[8:]
+        assert moved.abs().max() < 1e2
+        near = torch.cdist(moved, padding).min(1).values < 1e-5
+        assert (not near.any()) is clean, region
+
+
+# ---- the work of a pass ----------------------------------------------------------------------------------------------
+def test_similarities_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return task_similarity(*args)
+
+    monkeypatch.setattr(affinity_file, "task_similarity", counted)
+    model = build()
+    run(model)
+    assert len(calls) == len(SPECS)
+
+
+@pytest.mark.parametrize("length", [7, 8, 9])
+def test_cells_are_enlarged_in_their_place(length: int) -> None:
+    """A ramp, averaged over cells and enlarged, is the ramp again wherever there are whole cells on both sides."""
+    ramp = torch.arange(float(length)).expand(1, 1, 4, length)
+    cells = torch.nn.functional.avg_pool2d(ramp, 2, ceil_mode=True)
+    back = enlarge(cells, 2, (4, length))
+    assert back.shape == ramp.shape
+    whole = length // 2 * 2
+    torch.testing.assert_close(back[..., 1 : whole - 1], ramp[..., 1 : whole - 1])
+
+
+@pytest.mark.parametrize("name", [name for name in experiment_names() if "/prototype-" in name])
+def test_shipped_experiments_build(name: str) -> None:
+    model = merged_configs([name])["model"]
+    assert model["class_path"] == "mtdense.models.Prototype"
+    build_meta(**{**model["init_args"], "pretrained": False})

@@ -84,6 +84,15 @@ def test_commitment_and_codebook_distance_by_hand() -> None:
     assert_close(vq.codebook.grad.flatten(), torch.tensor([-1.2, 0.6]) / 3)
 
 
+def test_distances_weigh_elements() -> None:
+    vq = quantizer([[0.0], [1.0]])
+    x = torch.tensor([[0.1, 0.5, 0.7], [0.2, 0.0, 0.0]]).view(2, 1, 1, 3)
+    shown = torch.tensor([[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]).view(2, 1, 3)
+    expected = torch.tensor([(0.1**2 + 0.3**2 / 2) / 1.5, 0.0])
+    for values in vq.distances(x, vq.assign(x), shown):
+        assert_close(values, expected)
+
+
 def test_initial_codebooks() -> None:
     torch.manual_seed(0)
     uniform = VectorQuantizer(50, 400).codebook
@@ -103,6 +112,21 @@ def test_dead_slots_move_to_the_image_of_highest_priority() -> None:
     # Slot 2: image 0, second element; slot 3: image 1, first element.
     assert_close(vq.codebook.flatten(), torch.tensor([0.0, 1.0, 0.9, 0.2]))
     assert vq.idle.tolist() == [0, 0, 0, 0]
+
+
+def test_dead_slots_take_elements_that_count() -> None:
+    vq = quantizer([[0.0], [1.0], [50.0], [60.0], [70.0]], dead_code_steps=1)
+    x = torch.tensor([0.1, 0.9, 0.2, 0.8]).view(1, 1, 1, 4)
+    shown = torch.tensor([0.0, 0.0, 0.3, 1.0]).view(1, 1, 4)
+    draws = torch.tensor([[0.0, 0.0, 0.0, 0.49, 0.99]])
+    # Slot 0 is chosen by the third element, slot 1 by the fourth.
+    assert vq.restart(x, vq.assign(x), torch.ones(1, 5), draws, shown) == 3
+    assert_close(vq.codebook.flatten(), torch.tensor([0.0, 1.0, 0.2, 0.2, 0.8]))
+    # What padding uses does not live.
+    assert (
+        vq.restart(x[..., :2], vq.assign(x[..., :2]), torch.ones(1, 5), draws, torch.ones(1, 1, 2).cumsum(-1) - 1) == 4
+    )
+    assert_close(vq.codebook[[0, 2, 3, 4]].flatten(), torch.full((4,), 0.9))
 
 
 def test_a_used_slot_counts_anew() -> None:

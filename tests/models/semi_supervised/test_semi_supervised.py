@@ -184,3 +184,16 @@ def test_the_network_is_the_baselines():
 def test_bad_options(options, message):
     with pytest.raises(ConfigError, match=message):
         build(**options)
+
+
+def test_predictions_of_labelled_images_are_not_moved(monkeypatch):
+    moved = []
+    gather = SecondView._gather
+    monkeypatch.setattr(SecondView, "_gather", lambda self, one, i, flip: moved.append(1) or gather(self, one, i, flip))
+    model = build()
+    batch = make_batch(labelled={"semseg": [True, True], "depth": [False, True], "normals": [False, False]})
+    outputs = model.run_network(batch)
+    losses = model.extra_losses(outputs, batch)
+    assert len(moved) == 3
+    assert losses["pseudo_semseg"].item() == 0 and losses["pseudo_semseg"].requires_grad
+    assert losses["pseudo_depth"].item() > 0 and losses["pseudo_normals"].item() > 0

@@ -106,6 +106,8 @@ def target_map(task: Task, target: Tensor, legacy_scale: bool = False) -> Tensor
 def pair_losses(mapped: Tensor, target: Tensor, feature: Tensor, weight: Tensor, feature_weight: float) -> Tensor:
     """1 - cos(a, b) + w (1 - cos(a, f)) + w (1 - cos(b, f)) of each pair, cosines averaged over positions: (P,).
 
+    A pair without a position that counts gives 0.
+
     Args:
         mapped: (P, C, h, w), a: the mapped prediction.
         target: (P, C, h, w), b: the mapped target.
@@ -114,10 +116,12 @@ def pair_losses(mapped: Tensor, target: Tensor, feature: Tensor, weight: Tensor,
         feature_weight: w.
     """
     feature = feature.detach()
+    counted = weight.sum((1, 2))
+    some = (counted > 0).float()
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
         cosine = F.cosine_similarity(x.float(), y.float(), dim=1, eps=_EPS)
-        return 1 - (cosine * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
+        return some - (cosine * weight).sum((1, 2)) / counted.clamp(min=1)
 
     return distance(mapped, target) + feature_weight * (distance(mapped, feature) + distance(target, feature))
 

@@ -75,7 +75,9 @@ class MappingNetwork(nn.Module):
         filters: Channels of the five stages.
         out_channels: Channels of the last convolution (those of the backbone's deepest map).
         norm: Statistics of the normalisations: of each map alone (`sample`: what the public training has, as it sends
-            maps one by one through BatchNorm), or of all maps that are sent at once (`batch`).
+            maps one by one through BatchNorm), or of all maps that this rank sends at once (`batch`). With the latter
+            a loss depends on the other images, and N ranks of B images do not what one of N * B does. Either way the
+            padding of the canvas, where maps are zero, is in the statistics.
         downsample: 1, 2 or 4: maps come at this fraction of the image's resolution; the last one or two poolings are
             left out to make up for it.
 

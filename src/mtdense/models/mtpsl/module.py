@@ -50,7 +50,8 @@ class MTPSL(TwoViewModule):
             square of it in time and memory. For PASCAL-Context's 512x512 [assumed].
         film_lr: Learning rate of the mapping network's affine maps (MTPSL: 1e-3 on NYUD-v2, 1e-5 on Cityscapes); null
             takes `lr`.
-        film_decay_every: Their `decay_every` with `schedule: step`; null takes `decay_every`.
+        film_decay_every: Their `decay_every` with `schedule: step`, in steps or epochs as `schedule_interval` says
+            (MTPSL: 30 epochs); null takes `decay_every`.
         legacy_value_scale: See `prediction_map`.
         noise_device: Make noise on the `cpu`, the same on every machine, or on the network's own `device`, which is
             faster for large images on a GPU but gives each kind of device its own sequence.
@@ -73,7 +74,7 @@ class MTPSL(TwoViewModule):
         mapper_norm: MapperNorm = "sample",
         mapper_downsample: int = 1,
         film_lr: float | None = 1e-3,
-        film_decay_every: int | None = 30,
+        film_decay_every: int | None = None,
         legacy_value_scale: bool = False,
         noise_device: Literal["cpu", "device"] = "cpu",
         **kwargs: Any,
@@ -148,7 +149,7 @@ class MTPSL(TwoViewModule):
             return _nothing(list(self.mapper.parameters())), pairs
         second: Outputs = outputs.features["second"]
         content: Tensor = outputs.features["content"]
-        sources, targets, unused = self._embedded_maps(outputs, batch, pairs)
+        sources, targets, unused = self._embedded_maps(outputs, batch, pairs, labelled)
         device = content.device
         numbers = torch.tensor([pair_index(p.source, p.target, len(self.tasks)) for p in pairs], device=device)
         both = torch.stack([sources[p.source, p.image] for p in pairs] + [targets[p.target, p.image] for p in pairs])
@@ -160,7 +161,7 @@ class MTPSL(TwoViewModule):
         return losses + _nothing(unused) if unused else losses, pairs
 
     def _embedded_maps(
-        self, outputs: Outputs, batch: Batch, pairs: Sequence[Pair]
+        self, outputs: Outputs, batch: Batch, pairs: Sequence[Pair], labelled: Sequence[Sequence[bool]]
     ) -> tuple[dict[tuple[int, int], Tensor], dict[tuple[int, int], Tensor], list[nn.Parameter]]:
         """{(task, image): embedded map} of predictions and of targets, and parameters that took no part."""
         view: SecondView = outputs.features["view"]
@@ -185,7 +186,7 @@ class MTPSL(TwoViewModule):
                 noise = self._uniform(batch, predicted, name, logits) if needs_noise(task) else None
                 maps.append(prediction_map(task, logits, noise, legacy) * shown[predicted])
             if known:
-                used = self._labelled(name, batch)
+                used = [flags[number] for flags in labelled]
                 target = _thinned(view.move_targets(task, batch["targets"][name], used), step)
                 maps.append(target_map(task, target[known], legacy) * shown[known])
             embedded = self.mapper.embed(name, torch.cat(maps))

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtdense.models.layers.precision import full_precision
 from mtdense.models.prototype.options import ReconstructionDistance, TCForm, TCMean, TKEAverage
+from mtdense.models.prototype.region import mean_weights, weighted_mean
 from mtdense.training.distributed import shared_sum, sum_over_ranks, world_size
 
 __all__ = ["GlobalBatch", "consistency_loss", "embedding_loss", "reconstruction_errors"]
@@ -48,13 +50,29 @@ class GlobalBatch:
         return values.sum() * world_size() / self.images
 
 
-def reconstruction_errors(image: Tensor, reconstruction: Tensor, distance: ReconstructionDistance) -> Tensor:
-    """Distance of (B, 3, H, W) to its reconstruction, mean over pixels and channels: (B,) (eq. 2)."""
+def reconstruction_errors(
+    image: Tensor, reconstruction: Tensor, distance: ReconstructionDistance, shown: Tensor | None = None
+) -> Tensor:
+    """Distance of an image to its reconstruction, mean over pixels and channels: (B,) (eq. 2).
+
+    Args:
+        image: (B, 3, H, W).
+        reconstruction: (B, 3, H, W).
+        distance: Mean square (`mse`) or mean absolute (`l1`) error.
+        shown: (B, H, W) how much each pixel counts; None: all alike.
+    """
     difference = image.float() - reconstruction.float()
-    return (difference.square() if distance == "mse" else difference.abs()).flatten(1).mean(1)
+    errors = (difference.square() if distance == "mse" else difference.abs()).mean(1).flatten(1)
+    return weighted_mean(errors, None if shown is None else mean_weights(shown))
 
 
-def embedding_loss(scores: Sequence[Tensor], batch: GlobalBatch, average: TKEAverage, everywhere: bool) -> Tensor:
+def embedding_loss(
+    scores: Sequence[Tensor],
+    batch: GlobalBatch,
+    average: TKEAverage,
+    everywhere: bool,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Task-knowledge-embedding loss: cross-entropy of each task's affinity with its own slot (eq. 4).
 
     Args:
@@ -63,11 +81,13 @@ def embedding_loss(scores: Sequence[Tensor], batch: GlobalBatch, average: TKEAve
         average: Of the (image, task) `pairs` that count; of each of the `tasks`, then of those that have any; or sum
             over the tasks of an image, then mean over all `images`.
         everywhere: Let unlabelled pairs count, too.
+        weights: (B, M) `mean_weights` of the positions; None: all count alike.
 
     Returns:
         A scalar, this rank's share times the number of ranks.
     """
-    own = torch.stack([s.float().log_softmax(-1)[..., t].mean(1) for t, s in enumerate(scores)])  # (T, B)
+    logarithms = [s.float().log_softmax(-1)[..., t] for t, s in enumerate(scores)]
+    own = torch.stack([weighted_mean(x, weights) for x in logarithms])  # (T, B)
     mask = torch.ones_like(batch.mask) if everywhere else batch.mask
     counts = batch.images.expand(len(scores)) if everywhere else batch.labelled
     sums = -(own * mask).sum(1)
@@ -81,7 +101,13 @@ def embedding_loss(scores: Sequence[Tensor], batch: GlobalBatch, average: TKEAve
 
 
 def consistency_loss(
-    tokens: Sequence[Tensor], slots: Tensor, batch: GlobalBatch, form: TCForm, mean: TCMean, temperature: float
+    tokens: Sequence[Tensor],
+    slots: Tensor,
+    batch: GlobalBatch,
+    form: TCForm,
+    mean: TCMean,
+    temperature: float,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Task-consistency loss: a task's mean feature is like its own slot and unlike the others' (eq. 5).
 
@@ -93,14 +119,16 @@ def consistency_loss(
             slots, mean over ordered pairs. `infonce`: cross-entropy of the cosines over `temperature`. `anchor`: the
             hinge, with the mean feature of a task's labelled images (without gradient) in place of its slot; a task
             without a label in the batch has no anchor.
-        mean: Feature that is compared: the mean of the `batch` (all ranks), or of each `image` in turn.
+        mean: Feature that is compared: the mean of the `batch` (all images of all ranks alike), or of each `image` in
+            turn.
         temperature: Of `infonce`.
+        weights: (B, L) `mean_weights` of the positions; None: all count alike.
 
     Returns:
         A scalar, this rank's share times the number of ranks.
     """
-    with torch.autocast(slots.device.type, enabled=False):
-        per_image = torch.stack([x.float().mean(1) for x in tokens])  # (T, B, D)
+    with full_precision(slots.device):
+        per_image = torch.stack([weighted_mean(x.float(), weights) for x in tokens])  # (T, B, D)
         slots, present = slots.float(), torch.ones_like(batch.labelled)
         if form == "anchor":
             sums = sum_over_ranks((per_image * batch.mask[..., None]).sum(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -21,6 +22,7 @@ from mtdense.models.prototype.options import (
     CodebookInit,
     Decoder,
     HeadInput,
+    LossRegion,
     Positions,
     PresetName,
     PrototypeGradient,
@@ -36,6 +38,7 @@ from mtdense.models.prototype.options import (
     VQGradient,
     check_options,
 )
+from mtdense.models.prototype.region import weighted_mean
 from mtdense.tasks.base import ArrayAny
 
 __all__ = ["Prototype"]
@@ -68,7 +71,8 @@ class Prototype(DenseModule):
         vq_gradient: See `VectorQuantizer`.
         commitment_weight: Weight of the distance of features to their slots; usual where used: 0.25. [assumed: 0]
         codebook_weight: Weight of the distance of slots to their features. [assumed: 0]
-        dead_code_steps: Training steps without use after which a slot moves to a random feature; 0: never. [assumed]
+        dead_code_steps: Batches without use after which a slot moves to a random feature; 0: never. Where gradients
+            are accumulated, every batch of a step counts. [assumed]
         reconstruction_target: The image `normalised`, as the network reads it, or `raw` in [0, 1]. [inferred]
         reconstruction_distance: `mse` or `l1`. [inferred]
         slot_dim: Elements of a prototype slot (Table 4); null takes the preset's.
@@ -93,6 +97,8 @@ class Prototype(DenseModule):
         head_input: The head reads the `refined` feature, or its `sum` with the task's own. [inferred]
         preliminary_supervision: Weight of the loss on predictions from the unrefined features, which then have heads
             of their own; DiffusionMTL's is 0.5. [assumed: 0]
+        loss_region: What the losses, the restart of dead slots and the averages of `affinity` count of a canvas: the
+            image's `content`, or the whole `canvas` with its padding. The paper says nothing of padding. [ours]
         noise_seed: Seed of the features that dead slots move to.
         kwargs: See `DenseModule`.
 
@@ -144,6 +150,7 @@ class Prototype(DenseModule):
         positional_encoding: Positions = "none",
         head_input: HeadInput = "refined",
         preliminary_supervision: float = 0.0,
+        loss_region: LossRegion = "content",
         noise_seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -152,7 +159,7 @@ class Prototype(DenseModule):
     def build_network(self) -> nn.Module:
         """The network of `preset` and options on the chosen backbone."""
         h = self.hparams
-        preset = check_options(h)
+        preset = check_options(h, _DEFAULTS)
         self.preliminary_weight = h["preliminary_supervision"]
         if not h["retrieval"]:
             # Predictions then come straight from the decoders.
@@ -166,6 +173,17 @@ class Prototype(DenseModule):
     def _network(self) -> PrototypeNetwork:
         return cast(PrototypeNetwork, self.network)
 
+    def forward(self, image: Tensor, content: Tensor | None = None) -> Outputs:
+        """Runs the network on images (B, 3, H, W) in [0, 1]; logits keep the network's resolution."""
+        outputs: Outputs = self.network(self.normalise(image, content), self._shown(image, content))
+        return outputs
+
+    def _shown(self, image: Tensor, content: Tensor | None) -> Tensor | None:
+        """(B, H, W) how much each pixel counts in losses and averages; None: all alike."""
+        if content is None or self.hparams["loss_region"] == "canvas":
+            return None
+        return inside(content, image.shape[-2], image.shape[-1])
+
     def extra_losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """`tae`, `tke` and `tc`, and where asked for `commitment` and `codebook`, weighted."""
         h, network, features = self.hparams, self._network, outputs.features
@@ -177,25 +195,31 @@ class Prototype(DenseModule):
                 self._reconstruction_target(batch),
                 network.reconstruct(features["integrated"], size),
                 h["reconstruction_distance"],
+                self._shown(batch["image"], batch["meta"]["content"]),
             )
             losses["tae"] = h["lambda_tae"] * counts.mean(errors)
         akg = h["lambda_tae"] if h["lambda_akg"] is None else h["lambda_akg"]
         if h["loss_tke"]:
             scores = list(features["scores"].values())
-            losses["tke"] = akg * embedding_loss(scores, counts, h["tke_average"], h["tke_images"] == "all")
+            # Scores of an average have one position, which has its weights already.
+            weights = features["weights"] if h["affinity"] == "per_position" else None
+            losses["tke"] = akg * embedding_loss(scores, counts, h["tke_average"], h["tke_images"] == "all", weights)
         if h["loss_tc"] and network.prototype is not None:
             tokens = list(features["tokens"].values())
+            slots, form, weights = network.prototype.slots, h["tc_form"], features["weights"]
             losses["tc"] = akg * consistency_loss(
-                tokens, network.prototype.slots, counts, h["tc_form"], h["tc_mean"], h["tc_temperature"]
+                tokens, slots, counts, form, h["tc_mean"], h["tc_temperature"], weights
             )
         if network.quantizer is not None and (h["commitment_weight"] or h["codebook_weight"]):
-            commitment, codebook = network.quantizer.distances(features["encoded"], features["indices"])
+            commitment, codebook = network.quantizer.distances(
+                features["encoded"], features["indices"], features["shown"]
+            )
             if h["commitment_weight"]:
                 losses["commitment"] = h["commitment_weight"] * counts.mean(commitment)
             if h["codebook_weight"]:
                 losses["codebook"] = h["codebook_weight"] * counts.mean(codebook)
         if h["dead_code_steps"]:
-            self._shared = features["encoded"].detach(), features["indices"]
+            self._shared = features["encoded"].detach(), features["indices"], features["shown"]
         return losses
 
     def _reconstruction_target(self, batch: Batch) -> Tensor:
@@ -215,11 +239,11 @@ class Prototype(DenseModule):
         """Moves slots that were long unused onto features of this step's images, chosen by the images' ids."""
         quantizer = self._network.quantizer
         assert quantizer is not None
-        encoded, indices = self._shared
+        encoded, indices, shown = self._shared
         del self._shared
         purpose = (self.hparams["noise_seed"], "dead codes", self.global_step)
         draws = uniform_noise(batch["id"], (2, len(quantizer.codebook)), *purpose, device=encoded.device)
-        quantizer.restart(encoded, indices, draws[:, 0], draws[:, 1])
+        quantizer.restart(encoded, indices, draws[:, 0], draws[:, 1], shown)
 
     def figures(self, batch: Batch, outputs: Outputs) -> dict[str, ArrayAny]:
         """Affinity of each task (rows, in the model's order) to each slot, of the batch and over its first image.
@@ -229,14 +253,18 @@ class Prototype(DenseModule):
         prototype = self._network.prototype
         if prototype is None:
             return {}
-        affinity = [x.float().cpu() for x in outputs.features["affinity"].values()]
-        table = torch.stack([x.mean((0, 1)) for x in affinity]).numpy()
+        affinity = [x.detach().softmax(-1) for x in outputs.features["scores"].values()]
+        weights = outputs.features["weights"] if prototype.affinity == "per_position" else None
+        table = torch.stack([weighted_mean(x, weights).mean(0) for x in affinity]).cpu().numpy()
         pictures: dict[str, ArrayAny] = {
             "affinity": draw_affinity(table),
             "slots": draw_slots(prototype.slots.detach().float().cpu().numpy()),
         }
         if prototype.affinity == "per_position":
             grid = outputs.features["grid"]
-            maps = [x[0].unflatten(0, grid).numpy() for x in affinity]
+            maps = [x[0].unflatten(0, grid).cpu().numpy() for x in affinity]
             pictures["affinity_maps"] = draw_affinity_maps(maps, grow=max(1, 64 // grid[0]))
         return pictures
+
+
+_DEFAULTS: dict[str, Any] = {name: option.default for name, option in inspect.signature(Prototype).parameters.items()}

@@ -15,9 +15,10 @@ from mtdense.models.outputs import Outputs
 from mtdense.models.prototype.affinity import TaskPrototype
 from mtdense.models.prototype.options import Preset
 from mtdense.models.prototype.quantizer import ReconstructionDecoder, VectorQuantizer
+from mtdense.models.prototype.region import grid_weights, mean_weights
 from mtdense.models.prototype.retrieval import KnowledgeRetrievalTransformer, positional_encoding
 
-__all__ = ["PrototypeNetwork", "task_decoder"]
+__all__ = ["PrototypeNetwork", "enlarge", "task_decoder"]
 
 _CONVS = 4
 _BASIC_BLOCKS = 2
@@ -41,6 +42,15 @@ def task_decoder(kind: str, width: int, out_width: int) -> nn.Sequential:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
+
+
+def enlarge(small: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
+    """Cells (B, C, h, w) of `factor` positions a side to the positions (B, C, *size), bilinear.
+
+    The last cells may reach beyond the positions: the map is enlarged by the whole factor, then cut.
+    """
+    whole = (small.shape[-2] * factor, small.shape[-1] * factor)
+    return F.interpolate(small, size=whole, mode="bilinear", align_corners=False)[..., : size[0], : size[1]]
 
 
 class PrototypeNetwork(nn.Module):
@@ -124,30 +134,40 @@ class PrototypeNetwork(nn.Module):
         shared: Tensor = self.neck(concat_pyramid(maps[-1:] if self._last_only else maps, size))
         return shared
 
-    def forward(self, image: Tensor) -> Outputs:
+    def forward(self, image: Tensor, shown: Tensor | None = None) -> Outputs:
         """Normalised images (B, 3, H, W) to logits at the decoders' stride.
 
         `features` has the `encoded` and `integrated` feature and, where the network has the parts, the `indices` of
-        the codebook, and for each task the projected feature's `tokens` (B, L, D), their `scores` and `affinity`
-        (B, L or 1, T), and the `grid` (h, w) that L stands for.
+        the codebook, and for each task the projected feature's `tokens` (B, L, D) and their `scores` (B, L or 1, T),
+        the `grid` (h, w) that L stands for, and the tokens' `weights` (B, L) in means. `shown` is what the argument
+        becomes on the grid of `encoded`.
+
+        Args:
+            image: Images.
+            shown: (B, H, W), 1 where means over positions count the canvas; None: everywhere.
         """
         encoded = self.encode(image)
-        features: dict[str, Any] = {"encoded": encoded, "integrated": encoded}
+        grid = None if shown is None else grid_weights(shown, (encoded.shape[-2], encoded.shape[-1]))
+        features: dict[str, Any] = {"encoded": encoded, "integrated": encoded, "shown": grid}
         if self.quantizer is not None:
             quantised, features["indices"] = self.quantizer(encoded)
             features["integrated"] = encoded + quantised
         decoded = {name: decoder(features["integrated"]) for name, decoder in self.decoders.items()}
+        heads_read = decoded
         small = {name: self._reduce(x) for name, x in decoded.items()}
         if self.prototype is not None and self.projections is not None:
             tokens = {name: conv(small[name]).flatten(2).transpose(1, 2) for name, conv in self.projections.items()}
-            scores = {name: self.prototype.scores(x) for name, x in tokens.items()}
+            weights = None if grid is None else mean_weights(self._reduce(grid[:, None]))
+            scores = {name: self.prototype.scores(x, weights) for name, x in tokens.items()}
             features |= {
                 "tokens": tokens,
-                "scores": scores,
-                "affinity": {name: x.detach().softmax(-1) for name, x in scores.items()},
+                "scores": {name: x for name, (x, _) in scores.items()},
                 "grid": tuple(next(iter(small.values())).shape[-2:]),
+                "weights": weights,
             }
-        heads_read = self._refine(decoded, small, features)
+            if self.retrieval is not None:
+                knowledge = [self.prototype.feature(x, tokens[name].dtype) for name, (_, x) in scores.items()]
+                heads_read = self._refine(self.retrieval, decoded, small, torch.cat(knowledge))
         preliminary = []
         if self.preliminary_heads is not None:
             preliminary.append({name: head(decoded[name]) for name, head in self.preliminary_heads.items()})
@@ -157,23 +177,24 @@ class PrototypeNetwork(nn.Module):
         return feature if self._shrink == 1 else F.avg_pool2d(feature, self._shrink, ceil_mode=True)
 
     def _refine(
-        self, decoded: Mapping[str, Tensor], small: Mapping[str, Tensor], features: Mapping[str, Any]
+        self,
+        retrieval: KnowledgeRetrievalTransformer,
+        decoded: Mapping[str, Tensor],
+        small: Mapping[str, Tensor],
+        knowledge: Tensor,
     ) -> dict[str, Tensor]:
-        """What the heads read: the decoded features, or those that retrieval made of them."""
-        if self.retrieval is None or self.lifts is None or self.prototype is None:
-            return dict(decoded)
+        """What retrieval makes of the decoded features, lifted to what the heads read."""
+        assert self.lifts is not None
         # The transformer is the same for all tasks: one pass over (T * B) maps.
         x = torch.cat([small[name].flatten(2).transpose(1, 2) for name in decoded])
-        knowledge = torch.cat([self.prototype.feature(features["tokens"][name]) for name in decoded])
-        height, width = features["grid"]
+        height, width = next(iter(small.values())).shape[-2:]
         if self._sincos:
             x = x + positional_encoding(height, width, x.shape[-1], x)
-        refined = self.retrieval(x, knowledge).transpose(1, 2).unflatten(2, (height, width))
+        refined = retrieval(x, knowledge).transpose(1, 2).unflatten(2, (height, width))
         result = {}
         for (name, whole), part in zip(decoded.items(), refined.chunk(len(decoded)), strict=True):
             if self._shrink > 1:
-                change = F.interpolate(part - small[name], size=whole.shape[-2:], mode="bilinear", align_corners=False)
-                part = whole + change
+                part = whole + enlarge(part - small[name], self._shrink, (whole.shape[-2], whole.shape[-1]))
             result[name] = self.lifts[name](whole + part if self._sum_for_head else part)
         return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -16,6 +16,7 @@ __all__ = [
     "CodebookInit",
     "Decoder",
     "HeadInput",
+    "LossRegion",
     "Neck",
     "Positions",
     "Preset",
@@ -53,6 +54,7 @@ TCMean = Literal["batch", "image"]
 BlockNorm = Literal["pre", "post"]
 Positions = Literal["none", "sincos"]
 HeadInput = Literal["refined", "sum"]
+LossRegion = Literal["content", "canvas"]
 
 _CHOICES: dict[str, Any] = {
     "preset": PresetName,
@@ -73,9 +75,80 @@ _CHOICES: dict[str, Any] = {
     "retrieval_norm": BlockNorm,
     "positional_encoding": Positions,
     "head_input": HeadInput,
+    "loss_region": LossRegion,
 }
 _POSITIVE = ("temperature", "tc_temperature")
 _NOT_NEGATIVE = ("lambda_tae", "commitment_weight", "codebook_weight", "preliminary_supervision")
+
+
+def _has_affinity(options: Mapping[str, Any]) -> bool:
+    return bool(options["retrieval"] or options["loss_tke"])
+
+
+def _averages(options: Mapping[str, Any]) -> bool:
+    names = ("loss_tae", "loss_tke", "loss_tc", "commitment_weight", "codebook_weight", "dead_code_steps")
+    pools = options["affinity"] != "per_position" and _has_affinity(options)
+    return pools or any(options[name] for name in names)
+
+
+def _has_prototype(options: Mapping[str, Any]) -> bool:
+    return _has_affinity(options) or bool(options["loss_tc"])
+
+
+_ACTS: tuple[tuple[str, Callable[[Mapping[str, Any]], bool], tuple[str, ...]], ...] = (
+    (
+        "without a codebook (`vq: false`)",
+        lambda o: o["vq"],
+        (
+            "codebook_size",
+            "codebook_init",
+            "vq_distance",
+            "vq_gradient",
+            "commitment_weight",
+            "codebook_weight",
+            "dead_code_steps",
+        ),
+    ),
+    (
+        "with `loss_tae: false`",
+        lambda o: o["loss_tae"],
+        ("reconstruction_target", "reconstruction_distance"),
+    ),
+    (
+        "where no loss has it for a weight",
+        lambda o: o["loss_tae"] or (o["lambda_akg"] is None and (o["loss_tke"] or o["loss_tc"])),
+        ("lambda_tae",),
+    ),
+    ("with `loss_tke: false` and `loss_tc: false`", lambda o: o["loss_tke"] or o["loss_tc"], ("lambda_akg",)),
+    ("without `retrieval`, `loss_tke` and `loss_tc`", _has_prototype, ("slot_dim", "prototype_init")),
+    ("without `retrieval` and `loss_tke`", _has_affinity, ("affinity", "similarity", "temperature")),
+    ("with `similarity: dot`", lambda o: o["similarity"] == "cosine", ("temperature",)),
+    ("with `loss_tke: false`", lambda o: o["loss_tke"], ("tke_images", "tke_average")),
+    ("with `loss_tc: false`", lambda o: o["loss_tc"], ("tc_form", "tc_mean")),
+    (
+        "without `loss_tc` of `tc_form: infonce`",
+        lambda o: o["loss_tc"] and o["tc_form"] == "infonce",
+        ("tc_temperature",),
+    ),
+    ("where nothing is averaged over positions", _averages, ("loss_region",)),
+    (
+        "with `retrieval: false`",
+        lambda o: o["retrieval"],
+        (
+            "prototype_gradient",
+            "retrieval_blocks",
+            "retrieval_heads",
+            "retrieval_norm",
+            "cross_residual",
+            "attention_scaling",
+            "attention_downsample",
+            "positional_encoding",
+            "head_input",
+            "preliminary_supervision",
+        ),
+    ),
+)
+"""(why not, when they do, names) of options that act only beside others."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +184,12 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def check_options(options: Mapping[str, Any]) -> Preset:
+def check_options(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Preset:
     """Checks the options of `Prototype` and returns its preset.
+
+    Args:
+        options: {name: value} of all.
+        defaults: {name: value} that an option without an effect may have.
 
     Raises:
         ConfigError: An option of unknown value or out of range, or options that contradict each other.
@@ -143,18 +220,25 @@ def check_options(options: Mapping[str, Any]) -> Preset:
             f"{heads} attention heads do not divide the {preset.feature_width} channels of the task features",
             "set `retrieval_heads` to a divisor.",
         )
+    _check_effects(options, defaults)
     _check_agreement(options)
     return preset
 
 
+def _check_effects(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuses options that another option leaves without an effect, and losses of weight 0."""
+    for why, acts, names in _ACTS:
+        for name in names:
+            if options[name] != defaults[name] and not acts(options):
+                raise ConfigError(f"`{name}: {options[name]}` has no effect {why}", f"leave out `{name}`.")
+    akg = "lambda_tae" if options["lambda_akg"] is None else "lambda_akg"
+    for loss, weight in (("loss_tae", "lambda_tae"), ("loss_tke", akg), ("loss_tc", akg)):
+        if options[loss] and options[weight] == 0:
+            raise ConfigError(f"`{loss}` with a weight of 0 (`{weight}`)", f"set `{loss}: false`, or raise `{weight}`.")
+
+
 def _check_agreement(options: Mapping[str, Any]) -> None:
-    """Refuses parameters that nothing would train and options without an effect on anything."""
-    weights = options["commitment_weight"], options["codebook_weight"], options["dead_code_steps"]
-    if not options["vq"] and any(weights):
-        raise ConfigError(
-            "a commitment or codebook loss or a restart of dead codes without a codebook",
-            "set `vq: true`, or leave these options at 0.",
-        )
+    """Refuses parameters that nothing would train."""
     if options["vq"] and options["vq_gradient"] == "straight_through" and options["codebook_weight"] == 0:
         raise ConfigError(
             "`vq_gradient: straight_through` lets no loss reach the codebook",
@@ -170,11 +254,6 @@ def _check_agreement(options: Mapping[str, Any]) -> None:
         raise ConfigError(
             "`tc_form: anchor` alone, without retrieval, has no use for the prototype",
             "switch on `loss_tke` or `retrieval`, or choose another `tc_form`.",
-        )
-    if options["preliminary_supervision"] > 0 and not options["retrieval"]:
-        raise ConfigError(
-            "preliminary predictions without retrieval are the final ones",
-            "set `preliminary_supervision: 0`, or `retrieval: true`.",
         )
 
 

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtdense.models.layers.precision import full_precision
 from mtdense.models.prototype.options import CodebookInit, VQDistance, VQGradient
+from mtdense.models.prototype.region import mean_weights, weighted_mean
 from mtdense.training.distributed import rank, sum_over_ranks, world_size
 
 __all__ = ["ReconstructionDecoder", "VectorQuantizer"]
@@ -27,7 +29,7 @@ class VectorQuantizer(nn.Module):
         gradient: `lookup`: the lookup's own. `straight_through`: to the feature instead of the slots, which only a
             codebook loss then trains. `both`: to both. The last two double the gradient of the feature.
         init: `uniform` in +-1/size or `normal` with deviation width^-1/2. [inferred]
-        dead_code_steps: Training steps without use after which a slot is dead; 0: never. See `restart`.
+        dead_code_steps: Calls of `restart` without use after which a slot is dead; 0: never.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def assign(self, feature: Tensor) -> Tensor:
         """Index of the nearest slot of each element of (B, width, h, w): (B, h, w); the first where several tie."""
-        with torch.autocast(feature.device.type, enabled=False):
+        with full_precision(feature.device):
             elements = feature.float().movedim(1, -1)
             slots = self.codebook.float()
             if self.distance == "cosine":
@@ -77,34 +79,48 @@ class VectorQuantizer(nn.Module):
             quantised = quantised + (feature - feature.detach())
         return quantised, indices
 
-    def distances(self, feature: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def distances(self, feature: Tensor, indices: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Commitment and codebook distance of each image, (B,) each: mean square error over its elements.
 
         The first has a gradient for the feature alone, the second for the codebook alone.
+
+        Args:
+            feature: Shared features (B, width, h, w).
+            indices: Their slots (B, h, w).
+            shown: (B, h, w) how much each element counts; None: all alike.
         """
         quantised = self.lookup(indices).float()
         feature = feature.float()
-        commitment = (feature - quantised.detach()).square().flatten(1).mean(1)
-        return commitment, (feature.detach() - quantised).square().flatten(1).mean(1)
+        weights = None if shown is None else mean_weights(shown)
+
+        def distance(a: Tensor, b: Tensor) -> Tensor:
+            return weighted_mean((a - b).square().mean(1).flatten(1), weights)
+
+        return distance(feature, quantised.detach()), distance(feature.detach(), quantised)
 
     @torch.no_grad()
-    def restart(self, feature: Tensor, indices: Tensor, priorities: Tensor, places: Tensor) -> int:
-        """Counts which slots a training step used, and moves dead ones onto elements of the step's features.
+    def restart(
+        self, feature: Tensor, indices: Tensor, priorities: Tensor, places: Tensor, shown: Tensor | None = None
+    ) -> int:
+        """Counts which slots a batch used, and moves dead ones onto elements of the batch's features.
 
         A dead slot takes an element of the image with the highest priority for it among those of all ranks, so that
-        all ranks hold the same codebook; every rank must call this, once a step.
+        all ranks hold the same codebook; every rank must call this, once a batch.
 
         Args:
             feature: Shared features (B, width, h, w) of this rank's images.
             indices: Their slots (B, h, w).
             priorities: (B, size), random.
             places: (B, size) in [0, 1): which element of the image.
+            shown: (B, h, w), above 0 at elements that count; None: all do.
 
         Returns:
             Number of slots moved.
         """
         size = len(self.codebook)
-        used = sum_over_ranks(torch.bincount(indices.flatten(), minlength=size).clamp(max=1)) > 0
+        counted = torch.ones_like(indices, dtype=torch.bool) if shown is None else shown > 0
+        seen = indices.new_zeros(size).index_add_(0, indices.flatten(), counted.flatten().to(indices.dtype))
+        used = sum_over_ranks(seen.clamp(max=1)) > 0
         self.idle.copy_(torch.where(used, 0, self.idle + 1))
         dead = self.idle >= self.dead_code_steps
         if not bool(dead.any()):
@@ -114,8 +130,11 @@ class VectorQuantizer(nn.Module):
         table[rank()] = best
         owned = sum_over_ranks(table).argmax(0) == rank()
         elements = feature.flatten(2).movedim(1, -1)
-        place = (places.gather(0, image[None])[0] * elements.shape[1]).long().clamp(max=elements.shape[1] - 1)
-        fresh = sum_over_ranks(elements[image, place].float() * owned[:, None])
+        # Elements that count come first, in their order; an image without any gives its first.
+        numbers = counted.flatten(1).sum(1)[image].clamp(min=1)
+        place = torch.minimum((places.gather(0, image[None])[0] * numbers).long(), numbers - 1)
+        order = counted.flatten(1).int().argsort(dim=1, descending=True, stable=True)
+        fresh = sum_over_ranks(elements[image, order[image, place]].float() * owned[:, None])
         self.codebook[dead] = fresh[dead].to(self.codebook.dtype)
         self.idle[dead] = 0
         return int(dead.sum())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtdense.core.errors import ConfigError
 from mtdense.data.sample import Batch
-from mtdense.models.canvas import upsample
+from mtdense.models.canvas import upsample, zero_of
 from mtdense.models.output_form import output_form
 from mtdense.models.outputs import Outputs
 from mtdense.models.semi_supervised.pseudo_labels import Thresholds, pseudo_labels, pseudo_losses
@@ -65,13 +65,25 @@ class SemiSupervised(TwoViewModule):
         shown: Tensor = outputs.features["content"]
         images = torch.tensor(float(len(batch["id"])), device=shown.device)
         share = world_size() / sum_over_ranks(images) * self.hparams["unlabelled_weight"]
+        unlabelled = self._unlabelled(batch)
         losses = {}
         for name, task in self.tasks.items():
-            teacher = upsample(outputs.final[name].detach(), shown.shape[-2:])
-            student = upsample(second.final[name], shown.shape[-2:])
-            target, kept = pseudo_labels(task, teacher, student, outputs.features["view"], self.thresholds)
-            if name in batch["labelled"]:
-                kept = kept & ~batch["labelled"][name][:, None, None]
-            values = pseudo_losses(task, student, target, kept, shown)
+            rows = unlabelled[name]
+            if not rows:
+                losses[f"pseudo_{name}"] = zero_of(second.final[name])
+                continue
+            teacher = upsample(outputs.final[name].detach()[rows], shown.shape[-2:])
+            student = upsample(second.final[name][rows], shown.shape[-2:])
+            view = outputs.features["view"].take(rows)
+            target, kept = pseudo_labels(task, teacher, student, view, self.thresholds)
+            values = pseudo_losses(task, student, target, kept, shown[rows])
             losses[f"pseudo_{name}"] = self.loss_weights[name] * share * values.sum()
         return losses
+
+    def _unlabelled(self, batch: Batch) -> dict[str, list[int]]:
+        """{task: rows of the batch without its label}; one message from the device for all tasks."""
+        none = torch.zeros(len(batch["id"]), dtype=torch.bool, device=batch["image"].device)
+        flags = torch.stack([batch["labelled"].get(name, none) for name in self.tasks]).tolist()
+        return {
+            name: [i for i, flag in enumerate(row) if not flag] for name, row in zip(self.tasks, flags, strict=True)
+        }
