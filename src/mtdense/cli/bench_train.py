@@ -70,14 +70,13 @@ def run_train(args: argparse.Namespace) -> int:
     found = time_steps(modules, args.batch, size, args.labels, args.runs, args.seed)
     table = Table(title=f"A training step of {args.batch} images of {size[0]}x{size[1]}, labels: {args.labels}")
     for head in ("experiment", "ms", "shortest", "longest", "ratio", "parameters [M]", "memory [GB]"):
-        table.add_column(head, justify="left" if head == "experiment" else "right")
+        table.add_column(head, justify="left" if head == "experiment" else "right", overflow="fold")
     for row in found:
         memory = "-" if row.peak_memory is None else f"{row.peak_memory / 1e9:.2f}"
         times = [f"{1e3 * seconds:.0f}" for seconds in (row.seconds, *row.spread)]
         table.add_row(row.name, *times, f"{row.seconds / found[0].seconds:.2f}", f"{row.params / 1e6:.1f}", memory)
     Console().print(table)
-    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} threads"
-    print(f"Median of {args.runs} steps each, in turn; {device_name()}{threads}.")
+    print(f"Median of {args.runs} steps each, in turn; {device_name()}.")
     if args.json is not None:
         rows = [{**plain(row, "bench"), "ratio": row.seconds / found[0].seconds} for row in found]
         body = {
