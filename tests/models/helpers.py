@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mtdense.data.sample import Batch
+from mtdense.data.sample import Batch, whole_canvas
 from mtdense.tasks import build_tasks
 
 SPECS: dict[str, dict] = {"semseg": {"num_classes": 5}, "depth": {}, "normals": {}}
@@ -39,19 +39,10 @@ def make_batch(
             if not flag:
                 target[i] = task.to_target(task.invalid_label(*size))
         targets[name] = target
-    height, width = size
     return Batch(
         image=torch.rand(images, 3, *size, generator=generator),
         targets=targets,
         labelled={name: torch.tensor(flags) for name, flags in labelled.items()},
         id=[f"image{i}" for i in range(images)],
-        meta={
-            "original_size": torch.tensor([[height, width]] * images),
-            "content": torch.tensor([[0, 0, height, width]] * images),
-            "window": torch.tensor([[0.0, 0.0, height, width]] * images),
-            "zoom": torch.ones(images),
-            "flip": torch.zeros(images, dtype=torch.bool),
-            "camera": torch.zeros(images, 3, 3),
-            "data_version": ["made by hand"] * images,
-        },
+        meta=whole_canvas(images, size, "made by hand"),
     )

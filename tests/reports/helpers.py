@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from mtdense.data.sample import Batch
+from mtdense.data.sample import Batch, whole_canvas
 from mtdense.reports import MetricValue, RunRecord
 from mtdense.tasks import build_tasks
 
@@ -70,15 +70,7 @@ def make_batch(targets: Mapping[str, torch.Tensor], labelled: Mapping[str, Seque
         targets=dict(targets),
         labelled={name: torch.tensor(list(flags)) for name, flags in labelled.items()},
         id=[f"image{first + i}" for i in range(images)],
-        meta={
-            "original_size": torch.tensor([[height, width]] * images),
-            "content": torch.tensor([[0, 0, height, width]] * images),
-            "window": torch.tensor([[0.0, 0.0, height, width]] * images),
-            "zoom": torch.ones(images),
-            "flip": torch.zeros(images, dtype=torch.bool),
-            "camera": torch.zeros(images, 3, 3),
-            "data_version": ["made by hand"] * images,
-        },
+        meta=whole_canvas(images, (height, width), "made by hand"),
     )
 
 

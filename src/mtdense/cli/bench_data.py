@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtdense.cli import data_prepare
 from mtdense.cli.data import named_data
 from mtdense.core.errors import ConfigError, DataError
 
@@ -116,6 +115,9 @@ def _measure(dataset: str, root: Path, work: Path, published: Any, workers: Sequ
 
 
 def _prepare(dataset: str, root: Path, out: Path, codec: str) -> None:
+    # It brings torchmetrics and torchvision, for which no other command should wait.
+    from mtdense.cli import data_prepare
+
     options = {"dataset": dataset, "root": str(root), "config": [], "options": [], "out": out, "codec": codec}
     data_prepare.run(argparse.Namespace(**options, workers=1, overwrite=True, json=None))
 

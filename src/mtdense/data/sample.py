@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from mtdense.tasks.base import ArrayAny
 
-__all__ = ["Batch", "BatchMeta", "RawImage", "Sample", "SampleKey", "SampleMeta"]
+__all__ = ["Batch", "BatchMeta", "RawImage", "Sample", "SampleKey", "SampleMeta", "whole_canvas"]
 
 
 class SampleKey(NamedTuple):
@@ -80,3 +82,24 @@ class Batch(TypedDict):
     labelled: dict[str, Tensor]  # (B,) bool
     id: list[str]
     meta: BatchMeta
+
+
+def whole_canvas(images: int, size: Sequence[int], data_version: str, device: torch.device | str = "cpu") -> BatchMeta:
+    """Geometry of images that fill their canvas as they are: no padding, zoom or mirror, and no camera.
+
+    Args:
+        images: Number of images.
+        size: Height and width of all.
+        data_version: Where they are from.
+        device: Of the tensors.
+    """
+    height, width = size
+    return BatchMeta(
+        original_size=torch.tensor([[height, width]] * images, device=device),
+        content=torch.tensor([[0, 0, height, width]] * images, device=device),
+        window=torch.tensor([[0.0, 0.0, height, width]] * images, device=device),
+        zoom=torch.ones(images, device=device),
+        flip=torch.zeros(images, dtype=torch.bool, device=device),
+        camera=torch.zeros(images, 3, 3, device=device),
+        data_version=[data_version] * images,
+    )

@@ -1,14 +1,15 @@
-"""Checks that a model's tasks agree with the data and with the options that name tasks."""
+"""Checks of options, and that a model's tasks agree with the data and with the options that name tasks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from mtdense.core.errors import ConfigError
 from mtdense.tasks import Task
 
-__all__ = ["check_data_tasks", "check_loss_weights"]
+__all__ = ["check_choice", "check_data_tasks", "check_loss_weights", "check_whole"]
 
 
 def check_data_tasks(model: Mapping[str, Task], data: Mapping[str, Task]) -> None:
@@ -47,3 +48,23 @@ def check_loss_weights(given: Mapping[str, float], tasks: Mapping[str, Task]) ->
         if not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"the loss weight of '{name}' is {value}", "give a number of 0 or more.")
     return weights
+
+
+def check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
+    """Refuses an option that is none of its known values.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}", f"use one of {', '.join(str(choice) for choice in known)}.")
+
+
+def check_whole(name: str, value: Any, lowest: int = 1) -> None:
+    """Refuses an option that is no whole number, or below the lowest.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ConfigError(f"{name} is {value!r}", f"give a whole number of {lowest} or more.")

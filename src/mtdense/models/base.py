@@ -225,17 +225,22 @@ class DenseModule(L.LightningModule, ABC):
                 losses[name] = zero_of(logits[name])
         return losses
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Sum of weighted task losses and the architecture's own."""
+    def training_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What a step minimises: (sum of weighted task losses and the architecture's own, these losses by name)."""
         outputs = self.run_network(batch)
         losses = self.losses(outputs, batch)
         extra = self.extra_losses(outputs, batch)
         total = torch.stack([self.loss_weights[n] * v for n, v in losses.items()] + list(extra.values())).sum()
-        self._stop_if_not_finite(total, {**losses, **extra}, batch)
+        return total, {**losses, **extra}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch, logged and known to be finite."""
+        total, losses = self.training_loss(batch)
+        self._stop_if_not_finite(total, losses, batch)
         size = batch["image"].shape[0]
         # Under DDP each rank holds its share times the number of ranks: only their mean is the loss.
         self.log("train/loss", total.detach(), batch_size=size, prog_bar=True, sync_dist=True)
-        for name, value in {**losses, **extra}.items():
+        for name, value in losses.items():
             self.log(f"train/{name}/loss", value.detach(), batch_size=size, sync_dist=True)
         return total
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from mtdense.core.errors import DataError
@@ -14,6 +13,7 @@ from mtdense.data.cityscapes.detections3d import box_predictions, box_targets, i
 from mtdense.metrics import DetectionScore
 from mtdense.metrics.functional.detection_score import Matching
 from mtdense.reports.run_record import MetricValue
+from mtdense.reports.score_files import naming
 from mtdense.reports.score_run import Score
 
 __all__ = ["score_detection3d"]
@@ -45,7 +45,7 @@ def score_detection3d(
     for image in track(ids, "Scoring 3-D boxes"):
         truth = box_targets(read_boxes3d(target_files[image]))
         found = read_detections(pred_files[image]) if image in pred_files else ()
-        with _naming(pred_files.get(image, target_files[image])):
+        with naming(pred_files.get(image, target_files[image])):
             metric.update([box_predictions(found)], [truth])
     values = {"mDS": metric.compute(), **metric.details()}
     figures = [
@@ -89,15 +89,6 @@ def _check_files(
             UserWarning,
             stacklevel=3,
         )
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Puts a file's name before what the metric says about its values."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{path}: {error.problem}", error.mend) from error
 
 
 def _some(names: Sequence[str]) -> str:

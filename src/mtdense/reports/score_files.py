@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mtdense.data.io import EXTENSIONS, read_map
 from mtdense.data.nyud.atrc import read_mat
 from mtdense.tasks.base import ArrayAny
 
-__all__ = ["FileSet", "Pair", "pair_files", "read_ids", "read_stored"]
+__all__ = ["FileSet", "Pair", "naming", "pair_files", "read_ids", "read_stored"]
 
 _KNOWN = (*EXTENSIONS, ".mat")
 _NAMED = 5
@@ -188,3 +189,12 @@ def _complain(what: str, how: str, folder: Path, ids: Sequence[str], of: int, me
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Puts a file's name before what the metrics say about its values."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {error.problem}", error.mend) from error

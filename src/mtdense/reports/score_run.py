@@ -7,7 +7,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +30,7 @@ from mtdense.metrics.functional.odsf import (
 )
 from mtdense.reports.run_record import MetricValue
 from mtdense.reports.score_coding import binary_map, check_size, one_channel, strength
-from mtdense.reports.score_files import Pair, read_stored
+from mtdense.reports.score_files import Pair, naming, read_stored
 from mtdense.tasks.base import ArrayAny
 
 __all__ = [
@@ -192,7 +191,7 @@ def score_edges(pairs: Sequence[Pair], protocol: EdgeProtocol, workers: int = 1,
         targets = [_edge_target(path, protocol.target_kind, mat_key) for path in pair.targets]
         for target, path in zip(targets, pair.targets, strict=True):
             check_size(pred, pair.pred, target, path)
-        with _naming(pair.pred):
+        with naming(pair.pred):
             counts = edge_counts(pred, targets, max_dist=protocol.max_dist, thresholds=thresholds, nms=protocol.nms)
         return counts, peak_share(stored)
 
@@ -257,17 +256,8 @@ def _edge_target(path: Path, kind: str, mat_key: str | None) -> npt.NDArray[np.b
         return np.asarray(binary_map(stored, path) == 1)
     if stored.dtype.kind == "f" and np.isfinite(stored).all() and (stored == np.rint(stored)).all():
         stored = stored.astype(np.int64)  # MATLAB and NumPy files often hold ids as floating point
-    with _naming(path):
+    with naming(path):
         return seism_target(stored)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Puts a file's name before what the metrics say about its values."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{path}: {error.problem}", error.mend) from error
 
 
 def _edge_score(

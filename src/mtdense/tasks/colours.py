@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from mtdense.tasks.base import ArrayAny
 
-__all__ = ["GREY", "class_palette", "draw_classes", "draw_grey", "draw_scale"]
+__all__ = ["GREY", "beside", "class_palette", "draw_classes", "draw_grey", "draw_scale"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -106,3 +107,10 @@ def _distance(colours: npt.NDArray[np.int64], colour: npt.NDArray[np.int64]) -> 
     # Weighted by the eye's sensitivity to red, green and blue.
     squares: npt.NDArray[np.float64] = ((colours - colour) ** 2 * np.array([2.0, 4.0, 3.0])).sum(axis=1)
     return squares
+
+
+def beside(pictures: Sequence[Picture], gap: int = 2) -> Picture:
+    """Pictures (H, w, 3) of one height, left to right, with white columns between them."""
+    white = np.full((pictures[0].shape[0], gap, 3), 255, dtype=np.uint8)
+    parts = [part for picture in pictures for part in (white, picture)]
+    return np.concatenate(parts[1:], axis=1)

@@ -9,7 +9,7 @@ import torch
 
 from mtdense.core.errors import ConfigError
 from mtdense.models import MTLBaseline, SingleTask
-from mtdense.reports.bench.train import random_batch, random_target, time_steps, training_loss
+from mtdense.reports.bench.train import random_batch, random_target, time_steps
 from mtdense.tasks import build_tasks
 from tests.models.helpers import ALL_SPECS
 
@@ -58,7 +58,7 @@ def test_time_steps() -> None:
         "single": SingleTask(tasks={"depth": {}}, backbone="tiny", preset="tiny"),
     }
     before = {name: [p.clone() for p in module.parameters()] for name, module in modules.items()}
-    expected = {n: training_loss(m.train(), random_batch(m.tasks, 2, (32, 40))).item() for n, m in modules.items()}
+    expected = {n: m.train().training_loss(random_batch(m.tasks, 2, (32, 40)))[0].item() for n, m in modules.items()}
     found = time_steps(modules, 2, (32, 40), runs=3)
     assert [row.name for row in found] == ["multi", "single"]
     for row in found:

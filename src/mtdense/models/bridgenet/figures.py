@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtdense.tasks.colours import draw_scale
+from mtdense.tasks.colours import beside, draw_scale
 
 __all__ = ["draw_stages", "draw_tasks", "draw_tpp"]
 
@@ -33,12 +33,12 @@ def draw_tpp(attention: Tensor, before: Tensor, after: Tensor, tasks: int) -> Pi
         [_draw(x) for x in _strengths(before, tasks)],
         [_draw(x) for x in _strengths(after, tasks)],
     ]
-    return _stack([_beside(row) for row in rows])
+    return _stack([beside(row) for row in rows])
 
 
 def draw_tasks(x: Tensor, tasks: int) -> Picture:
     """Figure 9: the strength of each task's feature, (T * C, h, w), side by side."""
-    return _beside([_draw(strength) for strength in _strengths(x, tasks)])
+    return beside([_draw(strength) for strength in _strengths(x, tasks)])
 
 
 def draw_stages(stages: Sequence[Sequence[Tensor | None]], tasks: int) -> Picture:
@@ -53,7 +53,7 @@ def draw_stages(stages: Sequence[Sequence[Tensor | None]], tasks: int) -> Pictur
         shown = [strength for part in (generic, bridge) if part is not None for strength in _strengths(part, 1)]
         if x is not None:
             shown += _strengths(x, tasks)
-        rows.append(_beside([_draw(strength) for strength in shown]))
+        rows.append(beside([_draw(strength) for strength in shown]))
     return _stack(rows)
 
 
@@ -71,13 +71,6 @@ def _draw(values: Tensor) -> Picture:
     size = (_HEIGHT, max(1, round(_HEIGHT * width / height)))
     grown = F.interpolate(scaled[None, None], size=size, mode="nearest")[0, 0].numpy()
     return draw_scale(grown, np.ones(grown.shape, dtype=bool))
-
-
-def _beside(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of one height, left to right, with a white gap."""
-    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
-    return np.concatenate(parts[1:], axis=1)
 
 
 def _stack(rows: Sequence[Picture]) -> Picture:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mtdense.tasks.colours import draw_scale
+from mtdense.tasks.colours import beside, draw_scale
 
 __all__ = ["draw_affinity", "draw_affinity_maps", "draw_slots"]
 
@@ -16,7 +16,6 @@ Picture = npt.NDArray[np.uint8]
 
 _CELL = 32
 _STRIP = 24
-_GAP = 2
 _LOW, _MIDDLE, _HIGH = np.array([33, 102, 172.0]), np.array([247, 247, 247.0]), np.array([178, 24, 43.0])
 
 
@@ -36,8 +35,8 @@ def draw_affinity_maps(maps: Sequence[Values], grow: int = 1) -> Picture:
     rows = []
     for values in maps:
         cells = values.transpose(2, 0, 1).repeat(grow, axis=1).repeat(grow, axis=2)
-        rows.append(_beside([draw_scale(cell, np.ones(cell.shape, dtype=bool)) for cell in cells]))
-    return _beside([row.transpose(1, 0, 2) for row in rows]).transpose(1, 0, 2)
+        rows.append(beside([draw_scale(cell, np.ones(cell.shape, dtype=bool)) for cell in cells]))
+    return beside([row.transpose(1, 0, 2) for row in rows]).transpose(1, 0, 2)
 
 
 def draw_slots(slots: Values, min_width: int = 512) -> Picture:
@@ -51,11 +50,4 @@ def draw_slots(slots: Values, min_width: int = 512) -> Picture:
     shares = (slots / max(float(np.abs(slots).max()), 1e-12))[..., None]
     colours = np.where(shares < 0, _MIDDLE + shares * (_MIDDLE - _LOW), _MIDDLE + shares * (_HIGH - _MIDDLE))
     strips = np.round(colours).astype(np.uint8).repeat(grow, axis=1)[:, None].repeat(_STRIP, axis=1)
-    return _beside([strip.transpose(1, 0, 2) for strip in strips]).transpose(1, 0, 2)
-
-
-def _beside(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of one height, left to right, with a white gap."""
-    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
-    return np.concatenate(parts[1:], axis=1)
+    return beside([strip.transpose(1, 0, 2) for strip in strips]).transpose(1, 0, 2)

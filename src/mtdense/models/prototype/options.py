@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from mtdense.core.errors import ConfigError
+from mtdense.models.agreement import check_choice, check_whole
 
 __all__ = [
     "PRESETS",
@@ -195,15 +196,15 @@ def check_options(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pr
         ConfigError: An option of unknown value or out of range, or options that contradict each other.
     """
     for name, known in _CHOICES.items():
-        _check_choice(name, options[name], get_args(known))
+        check_choice(name, options[name], get_args(known))
     if options["decoder"] is not None:
-        _check_choice("decoder", options["decoder"], get_args(Decoder))
+        check_choice("decoder", options["decoder"], get_args(Decoder))
     for name in ("slot_dim", "codebook_size", "retrieval_heads"):
         if options[name] is not None:
-            _check_whole(name, options[name], 1)
-    _check_whole("retrieval_blocks", options["retrieval_blocks"], 1)
-    _check_whole("attention_downsample", options["attention_downsample"], 1)
-    _check_whole("dead_code_steps", options["dead_code_steps"], 0)
+            check_whole(name, options[name], 1)
+    check_whole("retrieval_blocks", options["retrieval_blocks"], 1)
+    check_whole("attention_downsample", options["attention_downsample"], 1)
+    check_whole("dead_code_steps", options["dead_code_steps"], 0)
     for name in _POSITIVE:
         if not (math.isfinite(options[name]) and options[name] > 0):
             raise ConfigError(f"{name} is {options[name]}", "give a number above 0.")
@@ -255,13 +256,3 @@ def _check_agreement(options: Mapping[str, Any]) -> None:
             "`tc_form: anchor` alone, without retrieval, has no use for the prototype",
             "switch on `loss_tke` or `retrieval`, or choose another `tc_form`.",
         )
-
-
-def _check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"{name} is {value!r}", f"use one of {', '.join(str(choice) for choice in known)}.")
-
-
-def _check_whole(name: str, value: Any, lowest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ConfigError(f"{name} is {value!r}", f"give a whole number of {lowest} or more.")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from mtdense.tasks.colours import draw_scale
+from mtdense.tasks.colours import beside, draw_scale
 
 __all__ = ["draw_distances", "draw_maps", "principal_colours"]
 
@@ -18,7 +18,6 @@ Values = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
 _CELL = 48
-_GAP = 2
 _MIN_HEIGHT = 64
 
 
@@ -29,7 +28,7 @@ def draw_distances(tables: Sequence[Values]) -> Picture:
         tables: Distances, a row and a column per task in the same order; NaN is drawn grey.
     """
     highest = max(max((float(v) for v in table.flat if np.isfinite(v)), default=0.0) for table in tables)
-    return _beside([_draw_table(table, max(highest, 1e-12)) for table in tables])
+    return beside([_draw_table(table, max(highest, 1e-12)) for table in tables])
 
 
 def _draw_table(table: Values, highest: float) -> Picture:
@@ -58,8 +57,8 @@ def draw_maps(rows: Sequence[Mapping[str, Sequence[Tensor]]]) -> Picture:
     drawn = []
     for row in rows:
         pictures = [_draw_map(x.float().cpu(), how) for how, maps in row.items() for x in maps]
-        drawn.append(_beside(pictures).transpose(1, 0, 2))
-    return _beside(drawn).transpose(1, 0, 2)
+        drawn.append(beside(pictures).transpose(1, 0, 2))
+    return beside(drawn).transpose(1, 0, 2)
 
 
 def _draw_map(x: Tensor, how: str) -> Picture:
@@ -88,10 +87,3 @@ def principal_colours(x: Tensor) -> Picture:
     shares = (values - low) / (high - low).clamp(min=1e-12)
     picture: Picture = (shares * 255).round().to(torch.uint8).unflatten(0, x.shape[1:]).numpy()
     return picture
-
-
-def _beside(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of one height, left to right, with a white gap."""
-    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
-    return np.concatenate(parts[1:], axis=1)

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtdense.models.tif.options import FFNNorm
 
-__all__ = ["FeedForward", "conv_norm", "resize", "to_map", "to_tokens"]
-
-
-def conv_norm(in_channels: int, out_channels: int, kernel: int = 1, activation: bool = False) -> nn.Sequential:
-    """Convolution without bias, batch norm and, if asked for, ReLU."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(out_channels),
-    ]
-    return nn.Sequential(*layers, nn.ReLU()) if activation else nn.Sequential(*layers)
-
-
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, h, w) to (B, C, *size), bilinear with half-pixel centres."""
-    if (x.shape[-2], x.shape[-1]) == size:
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+__all__ = ["FeedForward", "to_map", "to_tokens"]
 
 
 def to_tokens(x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtdense.models.tif.layers import FeedForward, conv_norm, resize, to_map, to_tokens
+from mtdense.models.layers import conv_norm_relu, resize
+from mtdense.models.tif.layers import FeedForward, to_map, to_tokens
 from mtdense.models.tif.options import TIFOptions
 
 __all__ = ["LowToHighDiffusion", "combine_attention", "resize_attention"]
@@ -68,7 +69,7 @@ class LowToHighDiffusion(nn.Module):
         self.value = nn.Linear(width, width, bias=options.linear_bias)
         # What follows is a convolution with batch norm.
         self.ffn = FeedForward(width, options.lthd_ffn_ratio, options.ffn_norm, options.lthd_ffn_residual, False)
-        self.fuse = conv_norm(2 * width if self.concat else width, width, activation=options.fuse_activation)
+        self.fuse = conv_norm_relu(2 * width if self.concat else width, width, activation=options.fuse_activation)
 
     def forward(self, x: Tensor, scores: Tensor, grid: Grid) -> Tensor:
         """Diffuses.

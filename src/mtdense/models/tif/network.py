@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mtdense.backbones import Backbone
 from mtdense.core.errors import ConfigError
+from mtdense.models.layers import conv_norm_relu, resize
 from mtdense.models.outputs import Outputs
-from mtdense.models.tif.layers import conv_norm, resize
 from mtdense.models.tif.lthd import LowToHighDiffusion, combine_attention
 from mtdense.models.tif.options import TIFOptions
 from mtdense.models.tif.pyramid import DeconvolutionPyramid
@@ -51,11 +51,11 @@ class TaskDecoder(nn.Module):
         width = options.width
         self.options = options
         projected = options.task_proj == "conv1x1"
-        self.project = nn.ModuleList(conv_norm(width, width, activation=True) for _ in range(4)) if projected else None
+        self.project = nn.ModuleList(conv_norm_relu(width, width) for _ in range(4)) if projected else None
         self.sfd = nn.ModuleDict({str(i): SelfFeatureDistillation(num_tasks, options) for i in options.sfd_scales})
         diffused = options.lthd_scales if options.lthd == "on" else ()
         self.lthd = nn.ModuleDict({str(i): LowToHighDiffusion(options) for i in diffused})
-        self.fusion = conv_norm(
+        self.fusion = conv_norm_relu(
             len(options.fused_scales) * width, fusion_width, kernel=3, activation=options.fuse_activation
         )
         self.head = nn.Conv2d(fusion_width, num_outputs, 1)
@@ -131,7 +131,7 @@ class TIFNetwork(nn.Module):
         self.options = options
         self.backbone = backbone
         self.pyramid = DeconvolutionPyramid(channels[0]) if strides[0] == 16 else None
-        self.reduce = nn.ModuleList(conv_norm(c, options.width) for c in channels)
+        self.reduce = nn.ModuleList(conv_norm_relu(c, options.width, activation=False) for c in channels)
         sources = channels if options.sa_input == "raw" else (options.width,) * 4
         self.saff = nn.ModuleDict({str(i): ScaleAttentiveFusion(i, sources, options) for i in options.saff_scales})
         fusion_width = options.fusion_width or max(1, sum(channels) // 8)

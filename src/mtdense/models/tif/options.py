@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from mtdense.core.errors import ConfigError
+from mtdense.models.agreement import check_choice, check_whole
 
 __all__ = [
     "PRESETS",
@@ -142,10 +143,10 @@ class TIFOptions:
     @classmethod
     def of(cls, hparams: Mapping[str, Any]) -> TIFOptions:
         """The options of a `TIF`, its preset filled in."""
-        _check_choice("preset", hparams["preset"], get_args(PresetName))
+        check_choice("preset", hparams["preset"], get_args(PresetName))
         for name, known in _CHOICES.items():
             if hparams[name] is not None or name not in ("sa_input", "sa_width", "sff_hidden", "task_proj"):
-                _check_choice(name, hparams[name], get_args(known))
+                check_choice(name, hparams[name], get_args(known))
         preset = PRESETS[hparams["preset"]]
         width = preset.hrnet_width if hparams["backbone"].startswith("hrnet_w18") else preset.width
         chosen: dict[str, Any] = {f.name: hparams[f.name] for f in fields(cls)}
@@ -159,8 +160,8 @@ class TIFOptions:
     def __post_init__(self) -> None:
         for name in ("width", "num_heads", "fusion_width"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigError(f"{name} is {value!r}", "give a whole number of 1 or more.")
+            if value is not None:
+                check_whole(name, value)
         if self.width % self.num_heads:
             raise ConfigError(
                 f"{self.num_heads} attention heads do not divide the {self.width} channels of the decoders",
@@ -222,8 +223,3 @@ def _scales(name: str, value: Any, allowed: tuple[int, ...]) -> tuple[int, ...]:
     if list(scales) != sorted(set(scales)) or not set(scales) <= set(allowed):
         raise ConfigError(f"{name} is {list(scales)}", f"name some of {list(allowed)}, in order, each once.")
     return scales
-
-
-def _check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"{name} is {value!r}", f"use one of {', '.join(str(choice) for choice in known)}.")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtdense.models.tif.layers import conv_norm, resize
+from mtdense.models.layers import conv_norm_relu, resize
 from mtdense.models.tif.options import SAResize, TIFOptions
 
 __all__ = ["ScaleAttentiveFusion"]
@@ -33,7 +33,9 @@ class ScaleAttentiveFusion(nn.Module):
         others = sum(source_channels) - source_channels[scale]
         self.scale = scale
         self.down: SAResize = options.sa_resize
-        self.align = conv_norm(others, aligned) if options.sa_norm else nn.Conv2d(others, aligned, 1)
+        self.align = (
+            conv_norm_relu(others, aligned, activation=False) if options.sa_norm else nn.Conv2d(others, aligned, 1)
+        )
         self.fuse = nn.Sequential(nn.Conv2d(width + aligned, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, width, 1))
         self.spatial = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width), nn.ReLU())
         # A task's projection begins with a convolution and batch norm, which takes a constant away.

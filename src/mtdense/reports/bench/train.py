@@ -13,12 +13,12 @@ from torch import Tensor
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_seed
-from mtdense.data.sample import Batch
+from mtdense.data.sample import Batch, whole_canvas
 from mtdense.models import DenseModule
 from mtdense.tasks import Task
 from mtdense.training import create_optimizer
 
-__all__ = ["Labels", "StepTime", "random_batch", "random_target", "time_steps", "training_loss"]
+__all__ = ["Labels", "StepTime", "random_batch", "random_target", "time_steps"]
 
 Labels = Literal["full", "one-label"]
 
@@ -84,32 +84,13 @@ def random_batch(
         target = random_target(task, images, size, generator)
         target[~flags] = task.to_target(task.invalid_label(*size))
         targets[name], labelled[name] = target, flags
-    height, width = size
     return Batch(
-        image=torch.rand(images, 3, height, width, generator=generator),
+        image=torch.rand(images, 3, *size, generator=generator),
         targets=targets,
         labelled=labelled,
         id=[f"noise-{i}" for i in range(images)],
-        meta={
-            "original_size": torch.tensor([[height, width]] * images),
-            "content": torch.tensor([[0, 0, height, width]] * images),
-            "window": torch.tensor([[0.0, 0.0, height, width]] * images),
-            "zoom": torch.ones(images),
-            "flip": torch.zeros(images, dtype=torch.bool),
-            "camera": torch.zeros(images, 3, 3),
-            "data_version": ["noise"] * images,
-        },
+        meta=whole_canvas(images, size, "noise"),
     )
-
-
-def training_loss(module: DenseModule, batch: Batch) -> Tensor:
-    """What a training step minimises."""
-    outputs = module.run_network(batch)
-    losses = module.losses(outputs, batch)
-    extra = module.extra_losses(outputs, batch)
-    return torch.stack(
-        [module.loss_weights[name] * value for name, value in losses.items()] + list(extra.values())
-    ).sum()
 
 
 def time_steps(
@@ -154,7 +135,7 @@ def time_steps(
                 torch.cuda.synchronize(module.device)
             clock = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
-            loss = training_loss(module, batch)
+            loss, _ = module.training_loss(batch)
             loss.backward()
             optimizer.step()
             if cuda:

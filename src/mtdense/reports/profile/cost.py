@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mtdense.core.errors import ConfigError
-from mtdense.data.sample import Batch
+from mtdense.data.sample import Batch, whole_canvas
 from mtdense.models import DenseModule
 from mtdense.reports.profile.conventions import CONVENTIONS, count_by_convention
 from mtdense.reports.profile.full_count import full_macs
@@ -69,21 +69,12 @@ class Measurement:
 
 def image_batch(size: Sequence[int], device: torch.device | str) -> Batch:
     """A batch of one grey image without labels."""
-    height, width = size
     return Batch(
-        image=torch.full((1, 3, height, width), 0.5, device=device),
+        image=torch.full((1, 3, *size), 0.5, device=device),
         targets={},
         labelled={},
         id=["profile"],
-        meta={
-            "original_size": torch.tensor([[height, width]], device=device),
-            "content": torch.tensor([[0, 0, height, width]], device=device),
-            "window": torch.tensor([[0.0, 0.0, height, width]], device=device),
-            "zoom": torch.ones(1, device=device),
-            "flip": torch.zeros(1, dtype=torch.bool, device=device),
-            "camera": torch.zeros(1, 3, 3, device=device),
-            "data_version": [""],
-        },
+        meta=whole_canvas(1, size, "", device),
     )
 
 
