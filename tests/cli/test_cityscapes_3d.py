@@ -79,27 +79,47 @@ def test_trains_tests_and_predicts(mtdense_main: Main, root: Path, tmp_path: Pat
     code, err = mtdense_main("test", "--ckpt_path", checkpoint)
     assert code == 0, err
     stored = json.loads((run / "records" / "test.json").read_text())
-    assert stored["tasks"] == ["semseg", "depth"]
+    assert stored["tasks"] == ["semseg", "depth", "detection_3d"]
+    assert {entry["name"] for entry in stored["metrics"] if entry["task"] == "detection_3d"} == {"mDS", "mDS_modal"}
     assert stored["data"]["version"].startswith("replica-cityscapes_3d-taskprompter-")
     assert stored["data"]["test_size"] == 3
     code, err = mtdense_main("predict", "--ckpt_path", checkpoint, "--run_dir", run / "predicted")
     assert code == 0, err
+    if codec != "files":
+        return
+    # What was written scores as what was tested: the same boxes, through files in the official format.
+    folder, result = run / "predicted" / "predictions" / "detection_3d", tmp_path / "score.json"
+    images = [path.name.removesuffix("_leftImg8bit.png") for path in (root / "leftImg8bit" / "val").rglob("*.png")]
+    files = {path.name for path in folder.iterdir()}
+    assert files == {name + end for name in images for end in (".png", "_above.png", "_detections.json")}
+    assert {Image.open(folder / f"{name}.png").size for name in images} == {(64, 32)}
+    args = ("--preds", folder, "--targets", root / "gtBbox3d" / "val", "--json", result)
+    code, err = mtdense_main("score", "detection3d", *args)
+    assert code == 0, err
+    tested = {entry["name"]: entry["value"] for entry in stored["metrics"] if entry["task"] == "detection_3d"}
+    assert json.loads(result.read_text())["mDS"] == pytest.approx(tested["mDS"], abs=1e-4)
 
 
 def test_a_mask_over_boxes_that_are_not_carried(mtdense_main: Main, root: Path, tmp_path: Path) -> None:
     """The comparison of networks that see the same labels: this one has no head for boxes."""
     mask = ("--data.mask_tasks", "[semseg, depth, detection_3d]", "--data.label_setting", "one-label")
-    code, err = fit(mtdense_main, root, tmp_path, *mask, "--data.depth_protocol", "disparity")
+    maps = ("--data.tasks", "[semseg, depth]", "--model.loss_weights", "{semseg: 100.0, depth: 1.0}")
+    code, err = fit(mtdense_main, root, tmp_path, *mask, *maps, "--data.depth_protocol", "disparity")
     assert code == 0, err
     data = json.loads((tmp_path / "records" / "fit.json").read_text())["data"]
     assert set(data["label_counts"]) == {"semseg", "depth", "detection_3d"} and all(data["label_counts"].values())
 
 
 def test_a_model_without_a_network_for_boxes_says_so(mtdense_main: Main, root: Path, tmp_path: Path) -> None:
-    code, err = fit(
-        mtdense_main, root, tmp_path / "run", "--data.tasks", "[semseg, detection_3d]", "--model.loss_weights", "null"
+    config = tmp_path / "maps.yaml"
+    config.write_text(
+        "data: {class_path: data_modules.Cityscapes3DDataModule, init_args: {tasks: [semseg, detection_3d]}}\n"
+        "model: {class_path: mtdense.models.SemiSupervised}\n"
     )
-    assert code != 0 and err.count("mtdense: error:") == 1 and "Traceback" not in err
+    tiny = ("--config", str(config), "--config", str(CONF / "tiny.yaml"))
+    code, err = mtdense_main("fit", *tiny, "--data.root", str(root), "--run_dir", str(tmp_path / "run"))
+    assert code != 0 and err.count("mtdense: error:") == 1
     told = err[err.index("mtdense: error:") :]
-    assert "detection_3d" in told and "Mend:" in told
+    assert "Traceback" not in told
+    assert "detection_3d" in told and "semi_supervised" in told and "Mend:" in told
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mtdense.core.errors import DataError
 from mtdense.reports import PredictionWriter, safe_path
-from mtdense.reports.prediction_writer import compact
+from mtdense.reports.prediction_files import compact
 from tests.reports.helpers import FakeData, random_batch, tasks_of
 
 

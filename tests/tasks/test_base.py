@@ -271,6 +271,7 @@ def test_default_loss_weights_are_those_of_the_papers():
         "normals": 10.0,
         "edges": 50.0,
         "depth": 1.0,
+        "detection_3d": 1.0,
     }
 
 
@@ -282,6 +283,7 @@ def test_how_labels_are_stored():
         "normals": "vectors",
         "edges": "binary",
         "depth": "values",
+        "detection_3d": "boxes",
     }
     assert [name for name in task_names() if Task.registered[name].content_dependent] == ["human_parts"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from mtdense.core.errors import ConfigError
 from mtdense.tasks import Task
 
-__all__ = ["check_choice", "check_data_tasks", "check_loss_weights", "check_whole"]
+__all__ = ["check_choice", "check_data_tasks", "check_loss_weights", "check_output_kinds", "check_whole"]
 
 
 def check_data_tasks(model: Mapping[str, Task], data: Mapping[str, Task]) -> None:
@@ -68,3 +68,18 @@ def check_whole(name: str, value: Any, lowest: int = 1) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ConfigError(f"{name} is {value!r}", f"give a whole number of {lowest} or more.")
+
+
+def check_output_kinds(method: str, predicts_levels: bool, tasks: Mapping[str, Task]) -> None:
+    """Refuses tasks whose outputs are no map where an architecture predicts maps only.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    others = [name for name, task in tasks.items() if task.output_kind != "map"]
+    if others and not predicts_levels:
+        raise ConfigError(
+            f"the method '{method}' predicts maps, and {', '.join(others)} is none",
+            f"leave {', '.join(others)} out of `data.tasks`, or use a method with a detection head, such as "
+            "MTLBaseline.",
+        )

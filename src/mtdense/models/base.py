@@ -18,9 +18,9 @@ from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_back
 from mtdense.core.errors import ConfigError, NonFiniteLossError
 from mtdense.data.sample import Batch
 from mtdense.metrics import DeltaM
-from mtdense.models.agreement import check_data_tasks, check_loss_weights
+from mtdense.models.agreement import check_data_tasks, check_loss_weights, check_output_kinds
 from mtdense.models.baselines import read_baselines
-from mtdense.models.canvas import inside, upsample, zero_of
+from mtdense.models.canvas import inside, zero_of
 from mtdense.models.outputs import Outputs
 from mtdense.tasks import Task, build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -90,6 +90,8 @@ class DenseModule(L.LightningModule, ABC):
     """Id of the method in tables and run records."""
     preliminary_weight: float = 0.0
     """Weight of the loss on each of `Outputs.preliminary`."""
+    predicts_levels: ClassVar[bool] = False
+    """Whether `build_network` knows tasks whose outputs are no single map: 3-D detection; see `Task.output_kind`."""
     training_only: tuple[str, ...] = ()
     """Dotted prefixes of parameters that inference does not use; they do not count as the network's size."""
 
@@ -126,6 +128,7 @@ class DenseModule(L.LightningModule, ABC):
         self.tasks: dict[str, Task] = build_tasks(tasks)
         if not self.tasks:
             raise ConfigError("a model without a task", "name at least one task in `data.tasks`.")
+        check_output_kinds(self.method, self.predicts_levels, self.tasks)
         family = _FAMILIES.get(loss_family)
         if family is None:
             raise ConfigError(f"unknown loss family '{loss_family}'", f"use one of {', '.join(_FAMILIES)}.")
@@ -212,13 +215,13 @@ class DenseModule(L.LightningModule, ABC):
                 losses[name] = losses[name] + self.preliminary_weight * value
         return losses
 
-    def _task_losses(self, logits: Mapping[str, Tensor], batch: Batch, across_ranks: bool) -> dict[str, Tensor]:
+    def _task_losses(self, logits: Mapping[str, Any], batch: Batch, across_ranks: bool) -> dict[str, Tensor]:
         tasks = {name: task for name, task in self.tasks.items() if name in batch["targets"]}
         terms = {}
         for name, task in tasks.items():
             target = batch["targets"][name]
-            valid = task.valid(target) & batch["labelled"][name][:, None, None]
-            terms[name] = task.loss_terms(upsample(logits[name], target.shape[-2:]), target, valid)
+            valid = task.counted(target, batch["labelled"][name])
+            terms[name] = task.loss_terms(task.at_size(logits[name], task.target_size(target)), target, valid)
         losses = self.reducer(tasks, terms, batch["labelled"], across_ranks)
         for name in self.tasks:
             if name not in losses:
@@ -265,20 +268,18 @@ class DenseModule(L.LightningModule, ABC):
         self.log("val/loss", total, batch_size=batch["image"].shape[0], sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Feeds the test metrics; {"predictions": {task: tensor}} for callbacks."""
+        """Feeds the test metrics; {"predictions": {task: prediction}} for callbacks."""
         _, predictions = self._evaluate(batch, "test")
         return {"predictions": predictions}
 
-    def _evaluate(self, batch: Batch, stage: str) -> tuple[Outputs, dict[str, Tensor]]:
+    def _evaluate(self, batch: Batch, stage: str) -> tuple[Outputs, dict[str, Any]]:
         outputs = self.run_network(batch)
         # A protocol may score at another size than the network's.
-        size = next(iter(batch["targets"].values())).shape[-2:]
-        predictions = self.predictions(outputs, size)
-        for name, prediction in predictions.items():
-            if name not in batch["targets"]:
-                continue
-            task, target = self.tasks[name], batch["targets"][name]
-            valid = task.valid(target) & batch["labelled"][name][:, None, None]
+        first, target = next(iter(batch["targets"].items()))
+        predictions = self.predictions(outputs, self.tasks[first].target_size(target), batch)
+        for name in (name for name in predictions if name in batch["targets"]):
+            task, target, prediction = self.tasks[name], batch["targets"][name], predictions[name]
+            valid = task.counted(target, batch["labelled"][name])
             for metric in self.stage_metrics(stage)[name].values():
                 task.update_metric(metric, prediction, target, valid)
         return outputs, predictions
@@ -313,17 +314,19 @@ class DenseModule(L.LightningModule, ABC):
         self._log_metrics("test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Predictions on the canvas: {"id", "predictions": {task: tensor}, "meta"}; see `Task.predict`."""
+        """Predictions on the canvas: {"id", "predictions": {task: prediction}, "meta"}; see `Task.predict_batch`."""
         return {"id": batch["id"], "predictions": self.predict_batch(batch), "meta": batch["meta"]}
 
-    def predict_batch(self, batch: Batch) -> dict[str, Tensor]:
-        """{task: prediction at the size of the batch's images}; see `Task.predict`."""
-        outputs = self.run_network(batch)
-        return self.predictions(outputs, batch["image"].shape[-2:])
+    def predict_batch(self, batch: Batch) -> dict[str, Any]:
+        """{task: prediction at the size of the batch's images}; see `Task.predict_batch`."""
+        return self.predictions(self.run_network(batch), batch["image"].shape[-2:], batch)
 
-    def predictions(self, outputs: Outputs, size: Sequence[int]) -> dict[str, Tensor]:
-        """{task: prediction (B, *size) or (B, 3, *size)} from the final logits; see `Task.predict`."""
-        return {name: task.predict(upsample(outputs.final[name], size)) for name, task in self.tasks.items()}
+    def predictions(self, outputs: Outputs, size: Sequence[int], batch: Batch | None = None) -> dict[str, Any]:
+        """{task: prediction (B, *size) or (B, 3, *size), or a list} from the final logits; see `Task.predict_batch`.
+
+        The batch is needed where a task asks for more than logits: 3-D detection for cameras.
+        """
+        return {name: task.predict_batch(outputs.final[name], size, batch) for name, task in self.tasks.items()}
 
     # ---- set-up ----------------------------------------------------------------------------------------------------
     def setup(self, stage: str) -> None:

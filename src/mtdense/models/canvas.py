@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from mtdense.tasks.resize import upsample
 
 __all__ = ["inside", "upsample", "zero_of"]
 
 
-def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits (B, C, h, w) to (B, C, *size), bilinear with half-pixel centres, in float32."""
-    logits = logits.float()
-    if tuple(logits.shape[-2:]) == tuple(size):
-        return logits
-    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
-
-
-def zero_of(logits: Tensor) -> Tensor:
-    """A zero that depends on logits, so that their gradient is zero and not missing."""
-    return logits.float().sum() * 0.0
+def zero_of(logits: Tensor | Sequence[Tensor]) -> Tensor:
+    """A zero that depends on logits, of one level or of several, so that their gradient is zero and not missing."""
+    maps = [logits] if isinstance(logits, Tensor) else list(logits)
+    return torch.stack([level.float().sum() for level in maps]).sum() * 0.0
 
 
 def inside(content: Tensor, height: int, width: int) -> Tensor:

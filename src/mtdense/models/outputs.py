@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 __all__ = ["Outputs"]
 
 
@@ -15,11 +13,12 @@ class Outputs:
     """Logits of one forward pass, at the network's own resolution.
 
     Args:
-        final: {task: logits (B, num_outputs, h, w)}, what predictions are made from.
+        final: {task: logits (B, num_outputs, h, w)}, what predictions are made from. Of a task of levels (see
+            `Task.output_kind`) a tuple of such maps, finest first.
         preliminary: Earlier predictions of the same form that are supervised too; may be empty.
         features: Whatever the architecture's extra losses or figures need.
     """
 
-    final: dict[str, Tensor]
-    preliminary: list[dict[str, Tensor]] = field(default_factory=list)
+    final: dict[str, Any]
+    preliminary: list[dict[str, Any]] = field(default_factory=list)
     features: dict[str, Any] = field(default_factory=dict)

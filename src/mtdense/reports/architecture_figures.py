@@ -8,7 +8,6 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
-from torch import Tensor
 
 from mtdense.core.errors import ConfigError
 from mtdense.data.sample import Batch
@@ -73,12 +72,10 @@ class ArchitectureFigures(Callback):
         few = first_images(batch, self.images)
         with torch.no_grad():
             outputs = module.run_network(few)
-            predictions = module.predictions(outputs, few["image"].shape[-2:])
+            predictions = module.predictions(outputs, few["image"].shape[-2:], few)
             pictures = dict(module.figures(few, outputs))
         folder = Path(self.out or Path(trainer.default_root_dir) / "figures") / name
-        # A protocol may hold labels of another size than the images.
-        shown: Batch = {**few, "targets": _of_size(few["targets"], few["image"].shape[-2:])}
-        files = [contact_sheet(rows_from_batch(shown, predictions), module.tasks, folder / "predictions.png")]
+        files = [contact_sheet(rows_from_batch(few, predictions), module.tasks, folder / "predictions.png")]
         for key, picture in pictures.items():
             files.append(safe_path(folder, key, ".png"))
             Image.fromarray(picture).save(files[-1])
@@ -98,7 +95,3 @@ def first_images(batch: Batch, count: int) -> Batch:
         return value[:count]
 
     return cast(Batch, cut(batch))
-
-
-def _of_size(targets: dict[str, Tensor], size: torch.Size) -> dict[str, Tensor]:
-    return {name: target for name, target in targets.items() if tuple(target.shape[-2:]) == tuple(size)}

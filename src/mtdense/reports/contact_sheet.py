@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from mtdense.core.errors import ConfigError
 from mtdense.data.sample import Batch
-from mtdense.reports.access import array_of
+from mtdense.reports.access import canvas_of, part_of, picture_of
 from mtdense.tasks.label_kind import ArrayAny, LabelKind
 
 __all__ = ["UNLABELLED_GREY", "ContactRow", "contact_sheet", "rows_from_batch"]
@@ -48,25 +48,30 @@ class ContactRow:
     withheld: Collection[str] = ()
 
 
-def rows_from_batch(batch: Batch, predictions: Mapping[str, Tensor], limit: int | None = None) -> list[ContactRow]:
+def rows_from_batch(batch: Batch, predictions: Mapping[str, Any], limit: int | None = None) -> list[ContactRow]:
     """Rows for the images of a batch, padding cut off.
+
+    Targets of another size than the images, such as those of a protocol that scores at its own, are left out.
 
     Args:
         batch: Images, targets and which of them are labelled.
-        predictions: {task: (B, H, W) or (B, 3, H, W)} on the same canvas, as `Task.predict` gives them.
+        predictions: {task: (B, H, W), (B, 3, H, W) or a list} on the same canvas, as `Task.predict_batch` gives them.
         limit: Take only the first images of the batch.
     """
     count = batch["image"].shape[0] if limit is None else min(limit, batch["image"].shape[0])
     rows = []
     for i in range(count):
-        top, left, height, width = (int(v) for v in batch["meta"]["content"][i])
-        inside = (slice(top, top + height), slice(left, left + width))
-        image = (batch["image"][i].detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        content = [int(v) for v in batch["meta"]["content"][i]]
+        image = picture_of(batch["image"], i)
         targets = {
-            name: array_of(target[i])[inside] for name, target in batch["targets"].items() if batch["labelled"][name][i]
+            name: part_of(target[i], content)
+            for name, target in batch["targets"].items()
+            if batch["labelled"][name][i] and canvas_of(target[i]) == image.shape[:2]
         }
-        drawn = {name: array_of(prediction[i])[inside] for name, prediction in predictions.items()}
-        rows.append(ContactRow(image[inside], targets, drawn, batch["id"][i]))
+        drawn = {name: part_of(prediction[i], content) for name, prediction in predictions.items()}
+        top, left, height, width = content
+        shown = image[top : top + height, left : left + width]
+        rows.append(ContactRow(shown, targets, drawn, batch["id"][i]))
     return rows
 
 
@@ -148,11 +153,13 @@ def _strike(picture: Picture) -> Picture:
 
 def _draw_pair(row: ContactRow, name: str, task: LabelKind) -> dict[str, Picture]:
     target, prediction = row.targets.get(name), row.predictions.get(name)
-    if target is not None and prediction is not None and target.shape != prediction.shape:
-        raise ConfigError(
-            f"{row.id or 'image'}: {name} has a target of shape {target.shape}, a prediction of {prediction.shape}",
-            "bring the prediction to the target's grid first.",
-        )
+    if target is not None and prediction is not None:
+        sizes = task.label_size(target), task.label_size(prediction)
+        if sizes[0] != sizes[1]:
+            raise ConfigError(
+                f"{row.id or 'image'}: {name} has a target of size {sizes[0]}, a prediction of {sizes[1]}",
+                "bring the prediction to the target's grid first.",
+            )
     given = {"target": target, "prediction": prediction}
     return {
         part: task.draw_over(row.image, values, like=target) for part, values in given.items() if values is not None

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 from torchmetrics import Metric
 
 from mtdense.core.errors import ConfigError
@@ -72,8 +71,8 @@ class PerImageScores(Callback):
                     one = slice(i, i + 1)
                     row.update(self._score(tasks_of(pl_module)[name], prediction[one], batch["targets"][name][one]))
 
-    def _score(self, task: Task, prediction: Tensor, target: Tensor) -> dict[str, float]:
-        """{"task/metric": value} of a batch of one image; nothing where no pixel is valid."""
+    def _score(self, task: Task, prediction: Any, target: Any) -> dict[str, float]:
+        """{"task/metric": value} of a batch of one labelled image; nothing where no pixel is valid."""
         valid = task.valid(target)
         if not bool(valid.any()):
             return {}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from PIL import Image
 
-from mtdense.core.errors import DataError
-from mtdense.reports.access import array_of, tasks_of
+from mtdense.reports.access import picture_of, tasks_of
 from mtdense.reports.contact_sheet import ContactRow, contact_sheet, rows_from_batch
-from mtdense.reports.restore import CanvasGeometry, restore_prediction
-from mtdense.tasks.base import ArrayAny, Task
+from mtdense.reports.prediction_files import Place, safe_path, write_prediction
+from mtdense.reports.restore import CanvasGeometry
 
 __all__ = ["PredictionWriter", "safe_path"]
 
@@ -22,14 +20,15 @@ class PredictionWriter(Callback):
     """Writes OUT/<task>/<id>.png (colours) and OUT/<task>/<id>.npy (values) on the grid of the stored image.
 
     Arrays hold class ids as uint8 (int32 from 256 classes on) and float32 otherwise: probabilities for saliency and
-    edges, (H, W, 3) unit vectors for normals, the label's unit for depth. Ids with "/" keep their sub-folders and can
-    not leave OUT. Nothing is kept in memory: the trainer's own collecting of predictions is switched off, so
-    `trainer.predict` returns None.
+    edges, (H, W, 3) unit vectors for normals, the label's unit for depth. 3-D boxes have no array but
+    <id>_detections.json, in the official format of Cityscapes 3D, and a further picture <id>_above.png. Ids with "/"
+    keep their sub-folders and can not leave OUT. Nothing is kept in memory: the trainer's own collecting of predictions
+    is switched off, so `trainer.predict` returns None.
 
     Args:
         out: Folder to write to; None is RUN/predictions, where RUN is the trainer's `default_root_dir`.
         pictures: Write the PNG files.
-        arrays: Write the NPY files.
+        arrays: Write the NPY or JSON files.
         sheet: Number of images, from the first on, that are also put side by side in OUT/contact_sheet.png (images
             of the first rank in a distributed run).
     """
@@ -62,15 +61,16 @@ class PredictionWriter(Callback):
         """Writes the predictions of one batch.
 
         Raises:
-            DataError: An id that would leave the output folder.
+            DataError: An id that would leave the output folder; or boxes of an image whose camera has no known place
+                in the vehicle.
         """
         tasks = tasks_of(pl_module)
         folder = self.folder(trainer)
         for i, image_id in enumerate(outputs["id"]):
             geometry = CanvasGeometry.of(outputs["meta"], i)
             for name, prediction in outputs["predictions"].items():
-                values = restore_prediction(tasks[name], array_of(prediction[i]), geometry)
-                self._write(tasks[name], values, folder / name, image_id)
+                place = Place(folder / name, image_id, self.pictures, self.arrays)
+                write_prediction(tasks[name], prediction[i], geometry, partial(picture_of, batch["image"], i), place)
         if len(self._rows) < self.sheet and trainer.is_global_zero:
             self._rows += rows_from_batch(batch, outputs["predictions"], self.sheet - len(self._rows))
 
@@ -79,46 +79,3 @@ class PredictionWriter(Callback):
         if self._rows:
             contact_sheet(self._rows, tasks_of(pl_module), self.folder(trainer) / "contact_sheet.png")
             self._rows = []
-
-    def _write(self, task: Task, values: ArrayAny, folder: Path, image_id: str) -> None:
-        if self.pictures:
-            Image.fromarray(task.draw(values)).save(safe_path(folder, image_id, ".png"))
-        if self.arrays:
-            np.save(safe_path(folder, image_id, ".npy"), compact(values), allow_pickle=False)
-
-
-def safe_path(folder: Path, image_id: str, suffix: str) -> Path:
-    """File of an image below `folder`, with its parent folders made.
-
-    Args:
-        folder: Folder that must not be left.
-        image_id: Id; "/" separates sub-folders.
-        suffix: Appended as it is, such as ".png".
-
-    Raises:
-        DataError: The id is empty, absolute, climbs with "..", holds a backslash, a drive or a control character, or
-            leads out of the folder through a link.
-    """
-    parts = image_id.split("/")
-    bad = (
-        any(part in ("", ".", "..") for part in parts)
-        or "\\" in image_id
-        or any(ord(character) < 32 for character in image_id)
-        or PurePosixPath(image_id).is_absolute()
-        or bool(PureWindowsPath(image_id).drive)
-    )
-    path = folder.joinpath(*parts[:-1], parts[-1] + suffix)
-    if bad or not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(
-            f"the image id {image_id!r} leads out of the folder {folder}",
-            'rename the image: ids are relative names without "..", backslashes or control characters.',
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def compact(values: ArrayAny) -> ArrayAny:
-    """Smallest type that holds class ids; float32 for everything else."""
-    if np.issubdtype(values.dtype, np.integer):
-        return values.astype(np.uint8 if values.max(initial=0) <= 255 else np.int32)
-    return values.astype(np.float32)

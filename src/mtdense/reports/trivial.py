@@ -98,13 +98,16 @@ def fit_trivial(
 
     Raises:
         DataError: A task has no valid training pixel, or the canvas size changes between batches.
+        ConfigError: A task has no average (3-D boxes).
     """
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
     for batch in track(loader, description):
         for name, task in tasks.items():
             target, valid = _labelled(batch, task)
-            logits = torch.where(valid[:, None], task.ideal_logits(target).double(), 0.0)
+            # First, so that a task that has no such logits says so.
+            ideal = task.ideal_logits(target)
+            logits = torch.where(valid[:, None], ideal.double(), 0.0)
             if name in sums and sums[name].shape[-2:] != logits.shape[-2:]:
                 raise DataError(
                     f"{name}: training targets of sizes {tuple(sums[name].shape[-2:])} and {tuple(logits.shape[-2:])}",
@@ -130,7 +133,7 @@ def _average(name: str, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor]
 def _labelled(batch: Batch, task: Task) -> tuple[Tensor, Tensor]:
     """Target, and which of its pixels are valid and labelled: (B, H, W) bool."""
     target = batch["targets"][task.name]
-    return target, task.valid(target) & batch["labelled"][task.name][:, None, None]
+    return target, task.counted(target, batch["labelled"][task.name])
 
 
 def _score(

@@ -3,7 +3,7 @@
 from mtdense.tasks.base import ArrayAny, LossTerms, Task
 from mtdense.tasks.class_map import ClassMap
 from mtdense.tasks.depth import Depth
-from mtdense.tasks.detection_3d import BoxLabels
+from mtdense.tasks.detection_3d import BoxLabels, Detection3D
 from mtdense.tasks.edges import Edges
 from mtdense.tasks.human_parts import HumanParts
 from mtdense.tasks.label_kind import LabelKind
@@ -17,6 +17,7 @@ __all__ = [
     "BoxLabels",
     "ClassMap",
     "Depth",
+    "Detection3D",
     "Edges",
     "HumanParts",
     "LabelKind",

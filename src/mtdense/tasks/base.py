@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mtdense.tasks.label_kind import ArrayAny, LabelKind, Placement
+from mtdense.tasks.resize import upsample
 
 __all__ = ["ArrayAny", "LossTerms", "Task"]
 
@@ -55,11 +56,21 @@ class Task(LabelKind):
     """Key in `metrics()` that tables and the Δm use."""
     default_loss_weight: ClassVar[float] = 1.0
     """Weight of the task's loss in the InvPT and DiffusionMTL line of papers."""
+    output_kind: ClassVar[Literal["map", "levels"]] = "map"
+    """What a network gives: one map of logits at any resolution, or several, of coarser and coarser cells.
+
+    Only architectures that say so (`DenseModule.predicts_levels`) take a task of levels.
+    """
 
     @property
     @abstractmethod
     def num_outputs(self) -> int:
         """Channels that a network's head must have."""
+
+    @property
+    def output_groups(self) -> dict[str, int]:
+        """{what: channels} of these outputs in their order, for heads that treat some of them differently."""
+        return {self.name: self.num_outputs}
 
     # ---- labels (NumPy, one image) ---------------------------------------------------------------------------------
     def invalid_label(self, height: int, width: int) -> ArrayAny:
@@ -181,6 +192,29 @@ class Task(LabelKind):
         of: the most frequent class, the share of edges or salient pixels (in a monotone coding), the mean direction,
         the mean depth.
         """
+
+    # ---- what a step asks of a batch, whose targets need not be maps -------------------------------------------------
+    def target_size(self, target: Any) -> tuple[int, int]:
+        """Height and width of the canvas that the targets of a batch lie on."""
+        return int(target.shape[-2]), int(target.shape[-1])
+
+    def counted(self, target: Any, labelled: Tensor) -> Tensor:
+        """What counts of a batch: the valid pixels (B, H, W) of the images that `labelled` (B,) names."""
+        return self.valid(target) & labelled[:, None, None]
+
+    def at_size(self, logits: Any, size: Sequence[int]) -> Any:
+        """What a network gave, as `loss_terms` and `predict` take it for targets of a size."""
+        return upsample(logits, size)
+
+    def predict_batch(self, logits: Any, size: Sequence[int], batch: Mapping[str, Any] | None) -> Any:
+        """Predictions for the images of a batch, from what a network gave; one can be had by its place.
+
+        Args:
+            logits: Of the network's own resolution.
+            size: Height and width to predict at, where predictions are maps.
+            batch: The images' `Batch`, for what a prediction needs beside the image (a camera).
+        """
+        return self.predict(self.at_size(logits, size))
 
     # ---- metrics -----------------------------------------------------------------------------------------------
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Draws 3-D boxes in their image."""
+"""Draws 3-D boxes in their image, and from above."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from mtdense.geometry.cameras import project
 from mtdense.tasks.colours import GREY, class_palette
 from mtdense.tasks.detection_3d.label import BoxLabel
 
-__all__ = ["draw_boxes"]
+__all__ = ["draw_boxes", "draw_from_above"]
 
 _DARKER = 0.45
+_METRES_AHEAD, _PIXELS_PER_METRE = 90, 4
 _FRONT = [CORNERS.index(name) for name in ("FLB", "FRB", "FRT", "FLT")]
 
 
@@ -70,3 +71,39 @@ def _ahead(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]) -> npt.
             share = (near - points[this, 2]) / (points[other, 2] - points[this, 2])
             points[this] = points[this] + share * (points[other] - points[this])
     return points
+
+
+def draw_from_above(label: BoxLabel, num_classes: int, below: BoxLabel | None = None) -> npt.NDArray[np.uint8]:
+    """Boxes from above, the camera in the middle of the lower border, looking up; arcs stand every 20 m.
+
+    Args:
+        label: Boxes, each in the colour of its class, with a line from its middle to its front.
+        num_classes: Number of classes, for the colours.
+        below: Further boxes, drawn first in grey: labels, to compare.
+
+    Returns:
+        (360, 360, 3): 90 m ahead, 45 m to each side.
+    """
+    side = _METRES_AHEAD * _PIXELS_PER_METRE
+    picture = Image.new("RGB", (2 * side, 2 * side), (28, 28, 34))
+    pencil = ImageDraw.Draw(picture)
+    scale = 2 * _PIXELS_PER_METRE
+    for metres in range(20, _METRES_AHEAD + 1, 20):
+        reach = metres * scale
+        pencil.arc([side - reach, 2 * side - reach, side + reach, 2 * side + reach], 180, 360, fill=(70, 70, 80))
+    colours = class_palette(num_classes)
+    for boxes, grey in ((below, True), (label, False)):
+        if boxes is None:
+            continue
+        seen = convert_boxes(boxes.boxes, "S", boxes.camera)
+        corners = box_corners(seen)
+        for place, colour in enumerate(boxes.classes.tolist()):
+            paint = GREY if grey else colours[colour]
+            footprint = corners[place, :4][:, [0, 2]]
+            front = footprint[_FRONT[:2]].mean(axis=0)
+            points = [(side + x * scale, 2 * side - z * scale) for x, z in np.clip(footprint, -1e4, 1e4)]
+            pencil.line([*points, points[0]], fill=paint, width=2)
+            middle = seen.centers[place, [0, 2]]
+            ends = [(side + x * scale, 2 * side - z * scale) for x, z in np.clip([middle, front], -1e4, 1e4)]
+            pencil.line(ends, fill=paint, width=2)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BOX), dtype=np.uint8)

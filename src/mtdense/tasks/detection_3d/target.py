@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mtdense.geometry.boxes import convert_boxes
+from mtdense.geometry.boxes import Boxes3D, VehicleCamera, convert_boxes
 from mtdense.tasks.detection_3d.label import IGNORED_ROW, VEHICLE_ROW, BoxLabel
 
 __all__ = ["BoxTarget", "target_of"]
@@ -91,6 +93,19 @@ class BoxTarget(NamedTuple):
     def ignored(self) -> Tensor:
         """(M, 4) corners of regions in which detections do not count."""
         return self.table[self.table[:, 0] == IGNORED_ROW][:, 2:6]
+
+    def within(self, content: Sequence[int]) -> npt.NDArray[np.float64]:
+        """The label's table again, cut to a part of the canvas: top, left, height and width.
+
+        It has the digits of float32. The image must be labelled.
+        """
+        table = self.table.detach().cpu().double().numpy().copy()
+        camera = VehicleCamera(table[0, 3:12].reshape(3, 3), table[0, 12:24].reshape(3, 4), self.size)
+        rows = table[:, 0] == VEHICLE_ROW
+        boxes = convert_boxes(Boxes3D(table[rows, 2:5], table[rows, 5:8], table[rows, 8:12], "S"), "V", camera)
+        table[rows, 2:5], table[rows, 8:12] = boxes.centers, boxes.rotations
+        top, left, height, width = content
+        return BoxLabel.from_table(table).cropped(top, left, height, width).table()
 
     @property
     def _vehicles(self) -> Tensor:

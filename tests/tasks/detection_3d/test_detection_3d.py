@@ -1,0 +1,450 @@
+"""The network side of 3-D detection: goals and losses by hand, angle codes, decoding, what unlabelled images do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from mtdense.core.errors import ConfigError, DataError
+from mtdense.geometry.quaternions import euler_from_quaternion, rotation_angle
+from mtdense.tasks import Detection3D, build_label_kinds, build_tasks
+from mtdense.tasks.base import LossTerms
+from mtdense.tasks.detection_3d import BoxLabel, BoxTarget, Detections
+from mtdense.tasks.detection_3d.angles import CODINGS
+from mtdense.tasks.detection_3d.target import target_of
+from mtdense.training import PartialLabelReducer
+from tests.tasks.detection_3d.streets import MOUNT, camera, label, street
+
+SIZES = [(16, 32), (8, 16), (4, 8), (2, 4), (1, 2)]
+
+
+def batch_of(targets: list[BoxTarget], labelled: list[bool] | None = None) -> dict[str, Any]:
+    count, (height, width) = len(targets), targets[0].size
+    whole = torch.tensor([[0, 0, height, width]] * count)
+    return {
+        "image": torch.zeros(count, 3, height, width),
+        "targets": {"detection_3d": targets},
+        "labelled": {"detection_3d": torch.tensor(labelled or [True] * count)},
+        "id": [f"image{i}" for i in range(count)],
+        "meta": {
+            "camera": torch.stack([one.camera for one in targets]),
+            "content": whole,
+            "window": whole.float(),
+            "original_size": whole[:, 2:],
+            "flip": torch.zeros(count, dtype=torch.bool),
+        },
+    }
+
+
+def noise(task: Detection3D, images: int, seed: int = 0, scale: float = 0.3) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(images, task.num_outputs, *size, generator=generator) * scale for size in SIZES)
+
+
+# ---- the specification -----------------------------------------------------------------------------------------------
+def test_specification() -> None:
+    task = Detection3D(angle_coding="taskprompter", direction_offset=0.5, box_relu=True, base_size=[4.0, 2.0, 1.5])
+    assert Detection3D(**task.spec) == task != Detection3D() and task.meaning == Detection3D().meaning
+    assert build_tasks({"detection_3d": None}) == build_label_kinds({"detection_3d": None})
+    assert Detection3D().num_outputs == 6 + 13 + 2 + 1 and task.num_outputs == 6 + 13 + 6 + 1
+    assert list(task.output_groups.values()) == [6, 2, 1, 3, 3, 4, 6, 1]
+    assert Detection3D().offset == math.pi / 4 and Detection3D(angle_coding="taskprompter").offset == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"angle_coding": "euler"},
+        {"direction_offset": float("nan")},
+        {"level_ranges": [0.2, 0.1]},
+        {"level_ranges": 0.2},
+        {"learn_from_empty": 1},
+        {"base_depth": 0.0},
+        {"base_size": [1.0, 1.0]},
+        {"min_score": 1.5},
+        {"max_boxes": 0},
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"detection_3d.{next(iter(options))}"):
+        Detection3D(**options)
+
+
+def test_levels_that_do_not_fit_the_ranges() -> None:
+    task = Detection3D()
+    assert len(task.at_size(noise(task, 1), (0, 0))) == 5
+    assert len(task.at_size(noise(task, 1)[0], (0, 0))) == 1
+    with pytest.raises(ConfigError, match="3 levels"):
+        task.at_size(noise(task, 1)[:3], (0, 0))
+
+
+# ---- angles ----------------------------------------------------------------------------------------------------------
+quaternions = st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rotation=quaternions, offset=st.floats(-4, 4))
+def test_codes_name_every_orientation(rotation: list[float], offset: float) -> None:
+    q = torch.tensor([rotation], dtype=torch.float64)
+    q = q / q.norm()
+    for coding in CODINGS.values():
+        angles = coding.encode(q)
+        # Where a bin begins, rounding decides which half turn it is.
+        binned = angles[0, list(coding.binned)].numpy()
+        assume(min(abs(math.remainder(angle - offset, math.pi)) for angle in binned) > 1e-9)
+        # What a network is asked for: angles but for half turns where there are bins, and the bins.
+        known = angles.clone()
+        known[:, list(coding.binned)] += math.pi
+        again = coding.decode(coding.resolve(known, coding.bins(angles, offset), offset))
+        turned = rotation_angle(q.numpy(), again.numpy())[0]
+        assert min(turned, 2 * np.pi - turned) < 1e-6
+        assert again.norm().item() == pytest.approx(1)
+
+
+@pytest.mark.filterwarnings("ignore:Gimbal lock")
+@pytest.mark.parametrize("pitch", [math.pi / 2, -math.pi / 2])
+@pytest.mark.parametrize("axes", ["YXZ", "ZXY"])
+def test_codes_at_their_poles(axes: str, pitch: float) -> None:
+    for angle in (-3.0, 0.4, 2.0):
+        q = torch.tensor(Rotation.from_euler(axes, [angle, pitch, 0.7]).as_quat()[[3, 0, 1, 2]])[None]
+        q = q if axes == "YXZ" else q[:, [1, 2, 3, 0]]  # the public code's order
+        coding = CODINGS["fixed" if axes == "YXZ" else "taskprompter"]
+        assert rotation_angle(q.numpy(), coding.decode(coding.encode(q)).numpy())[0] < 1e-6
+
+
+def test_codes_are_those_of_scipy() -> None:
+    q = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    q = q / q.norm(dim=1, keepdim=True)
+    np.testing.assert_allclose(CODINGS["fixed"].encode(q), euler_from_quaternion(q.numpy(), "YXZ"), atol=1e-9)
+    # The quirk: scalar first handed to a function that wants it last.
+    published = Rotation.from_quat(q.numpy()).as_euler("ZXY")
+    np.testing.assert_allclose(CODINGS["taskprompter"].encode(q), published, atol=1e-9)
+
+
+def test_angles_of_level_vehicles() -> None:
+    """In S a turn to the left is one about -y; the published code has half a turn more, and half turns elsewhere."""
+    yaw = 0.3
+    seen = torch.tensor([[math.cos(yaw / 2), 0.0, -math.sin(yaw / 2), 0.0]], dtype=torch.float64)
+    np.testing.assert_allclose(CODINGS["fixed"].encode(seen), [[-yaw, 0, 0]], atol=1e-12)
+    first, second, third = CODINGS["taskprompter"].encode(seen)[0].tolist()
+    assert abs(first) == pytest.approx(math.pi) and second == pytest.approx(0, abs=1e-12)
+    assert math.remainder(third - (-yaw + math.pi), 2 * math.pi) == pytest.approx(0, abs=1e-12)
+
+
+def test_bins_begin_at_the_offset() -> None:
+    fixed, published = CODINGS["fixed"], CODINGS["taskprompter"]
+    angles = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0, 0], [math.pi, 0, 0], [-0.01, -0.01, 3.2]])
+    assert fixed.bins(angles, math.pi / 4).tolist() == [[1], [0], [0], [1]]
+    assert published.bins(angles, 0.0).tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0], [1, 1, 1]]
+
+
+# ---- goals -----------------------------------------------------------------------------------------------------------
+def test_goals_by_hand() -> None:
+    # At C (20, -0.25 + 0.25, 0): in S (0, 0, 20), seen in the middle of the image, (127.5, 63.5).
+    target = target_of(label([[21.5, -0.25, 1.25]], [0.0], [3]))
+    task = Detection3D()
+    goals = task.goals(target, SIZES)
+    left, top, right, bottom = target.modal[0].tolist()
+    # Nine metres high or wide at most: 12.8 px on the nearer side; only the finest level (up to 12 px) sees to it that
+    # no side is farther, so cells of both of the two finest may find it.
+    reach = max(127.5 - left, right - 127.5, 63.5 - top, bottom - 63.5)
+    assert 5 < reach < 12
+    cells = torch.nonzero(goals.found)[:, 0].tolist()
+    # Cell (7, 15) of the finest: its middle is (123.5, 59.5).
+    place = 7 * 32 + 15
+    assert place in cells and all(cell < 16 * 32 + 8 * 16 for cell in cells)
+    expected = [-0.5, -0.5, 20.0, 4.0, 1.8, 1.5, 0.0, 0.0, 0.0]
+    expected += [(123.5 - left) / 8, (59.5 - top) / 8, (right - 123.5) / 8, (bottom - 59.5) / 8]
+    np.testing.assert_allclose(goals.code[place], expected, atol=1e-5)
+    assert goals.classes[place] == 3 and goals.bins[place].tolist() == [1]
+    assert goals.centerness[place].item() == pytest.approx(math.exp(-2.5 * math.sqrt(0.5) / (1.414 * 1.5)))
+    apart = goals.code[cells, :2]
+    assert (apart.abs() < 1.5).all() and (goals.classes[~goals.found] == 6).all()
+    # All cells of the finest level near enough whose farthest side is in range, no others.
+    for row in range(16):
+        for column in range(32):
+            x, y = column * 8 + 3.5, row * 8 + 3.5
+            near = max(abs(x - 127.5), abs(y - 63.5)) < 12
+            fits = max(x - left, right - x, y - top, bottom - y) <= 12
+            assert bool(goals.found[row * 32 + column]) == (near and fits)
+
+
+def test_the_nearest_of_several_centres_wins() -> None:
+    target = target_of(label([[21.5, -0.25, 1.25], [41.5, -1.25, 1.25]], [0.0, 0.0], [0, 1]))
+    goals = Detection3D().goals(target, [(16, 32)])
+    row = goals.classes.view(16, 32)[7]
+    # Centres at x = 127.5 and 130.7: the cell whose middle is 131.5 belongs to the second.
+    assert row[15] == 0 and row[16] == 1
+
+
+def test_boxes_behind_the_camera_and_none_at_all() -> None:
+    task = Detection3D()
+    behind = target_of(label([[-20.0, 0.0, 1.0]], [0.0]))
+    assert not task.goals(behind, SIZES).found.any()
+    nobody = target_of(label(np.zeros((0, 3)), []))
+    goals = task.goals(nobody, SIZES)
+    assert not goals.found.any() and (goals.classes == 6).all()
+    terms = task.loss_terms(noise(task, 2), [behind, nobody], torch.tensor([True, True]))
+    assert terms.counts.tolist() == [[0, 1], [0, 1]] and torch.isfinite(task.loss_value(terms)).all()
+    assert not terms.sums[:, 1:].any() and (terms.sums[:, 0] > 0).all()
+    published = Detection3D(learn_from_empty=False)
+    terms = published.loss_terms(noise(task, 2), [street(), nobody], torch.tensor([True, True]))
+    assert terms.counts[1].tolist() == [0, 0] and published.loss_value(terms)[1] == 0
+    assert terms.counts[0, 1] == 1 and terms.counts[0, 0] > 0
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+def test_loss_by_hand() -> None:
+    """One cell of one level, which is to find a box."""
+    task = Detection3D(class_names=["car"])
+    target = target_of(label([[21.5, -0.25, 1.25]], [0.4], [0]))
+    size = [(1, 1)]
+    raw = torch.zeros(1, task.num_outputs, 1, 1)
+    values = task.channels.split(raw[0, :, 0, 0])
+    goals = task.goals(target, size)
+    assert goals.found.all()
+    values["classes"][0], values["centerness"][0] = 0.5, -0.25
+    values["rotation"][0], values["direction"][1] = 1.0, 2.0
+    terms = task.loss_terms((torch.cat(list(values.values())).view(raw.shape),), [target], torch.tensor([True]))
+    code = goals.code[0].tolist()
+    p = 1 / (1 + math.exp(-0.5))
+    focal = 0.25 * (1 - p) ** 2 * -math.log(p)
+    assert terms.sums[0, 0].item() == pytest.approx(5 * focal, rel=1e-5)
+
+    def smooth(a: float, b: float) -> float:
+        d = abs(a - b)
+        return 4.5 * d * d if d < 1 / 9 else d - 1 / 18
+
+    expected = sum(smooth(0, c) for c in code[:2]) + 0.2 * smooth(1, code[2]) + sum(smooth(1, c) for c in code[3:6])
+    yaw = code[6]
+    assert yaw == pytest.approx(-0.4, abs=1e-6)
+    expected += 5 * smooth(math.sin(1) * math.cos(yaw), math.cos(1) * math.sin(yaw))
+    expected += 5 * sum(smooth(0, c) for c in code[7:9]) + sum(smooth(0, c) for c in code[9:])
+    assert terms.sums[0, 1].item() == pytest.approx(expected, rel=1e-4)
+    assert goals.bins.tolist() == [[1]]
+    assert terms.sums[0, 2].item() == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
+    c = goals.centerness[0].item()
+    s = 1 / (1 + math.exp(0.25))
+    assert terms.sums[0, 3].item() == pytest.approx(-c * math.log(s) - (1 - c) * math.log(1 - s), rel=1e-5)
+    sums = terms.sums[0].tolist()
+    assert terms.counts.tolist() == [[1, 1]]
+    assert task.loss_value(terms).item() == pytest.approx(sums[0] / 2 + sum(sums[1:]), rel=1e-5)
+
+
+def test_the_published_angles_are_compared_but_for_half_turns() -> None:
+    task = Detection3D(angle_coding="taskprompter")
+    ideal = task.ideal_levels([street()], SIZES)
+    turned = [level.clone() for level in ideal]
+    place = sum(list(task.output_groups.values())[:4])
+    for level in turned:
+        level[:, place : place + 3] += math.pi
+    valid = torch.tensor([True])
+    straight, half = (task.loss_terms(levels, [street()], valid).sums[0] for levels in (ideal, turned))
+    np.testing.assert_allclose(straight[1], 0, atol=1e-6)
+    np.testing.assert_allclose(half[1], 0, atol=1e-6)
+    fixed = Detection3D()
+    levels = [level.clone() for level in fixed.ideal_levels([street()], SIZES)]
+    for level in levels:
+        level[:, place + 1] += math.pi  # pitch: no bins
+    assert fixed.loss_terms(levels, [street()], valid).sums[0, 1] > 1
+
+
+def test_ideal_levels_have_the_least_loss() -> None:
+    for task in (Detection3D(), Detection3D(angle_coding="taskprompter", base_depth=20.0, base_size=[4.0, 1.8, 1.5])):
+        valid = torch.tensor([True])
+        best = task.loss_terms(task.ideal_levels([street()], SIZES), [street()], valid).sums[0]
+        other = task.loss_terms(noise(task, 1), [street()], valid).sums[0]
+        # What is left of the centerness is its own entropy.
+        assert best[:3].max() < 1e-3 < other[:3].min() and best[3] < other[3]
+
+
+def test_losses_add_up_over_images_and_scale_with_their_sums() -> None:
+    task, targets = Detection3D(), [street(), target_of(label([[21.5, -0.25, 1.25]], [0.0]))]
+    levels, valid = noise(task, 2), torch.tensor([True, True])
+    both = task.loss_terms(levels, targets, valid)
+    for i in range(2):
+        one = task.loss_terms([level[i : i + 1] for level in levels], targets[i : i + 1], valid[:1])
+        torch.testing.assert_close(one.sums[0], both.sums[i])
+        assert one.counts[0].tolist() == both.counts[i].tolist()
+    doubled = task.loss_value(LossTerms(2 * both.sums, both.counts))
+    torch.testing.assert_close(doubled, 2 * task.loss_value(both))
+
+
+def test_unlabelled_images_change_nothing() -> None:
+    task, labelled = Detection3D(), torch.tensor([True, False])
+    results = []
+    for rubbish in (False, True):
+        levels = [level.clone() for level in noise(task, 2)]
+        other = street() if rubbish else task.to_target(task.invalid_label(128, 256))
+        if rubbish:
+            other.table[1:] = float("nan")
+            for level in levels:
+                level[1] = float("nan")
+        levels = [level.requires_grad_() for level in levels]
+        terms = task.loss_terms(levels, [street(), other], task.counted([street(), other], labelled))
+        reducer = PartialLabelReducer("batch", "labelled_count")
+        value = reducer({"detection_3d": task}, {"detection_3d": terms}, {"detection_3d": labelled})["detection_3d"]
+        value.backward()
+        results.append((value.item(), [level.grad for level in levels], terms))
+    (clean, grads, terms), (dirty, dirty_grads, dirty_terms) = results
+    assert clean == dirty > 0 and torch.equal(terms.counts, dirty_terms.counts)
+    assert terms.counts[1].tolist() == [0, 0] and not terms.sums[1].any()
+    for a, b in zip(grads, dirty_grads, strict=True):
+        assert a is not None and b is not None and torch.equal(a, b) and not a[1].any() and a[0].any()
+
+
+def test_what_gets_a_gradient() -> None:
+    """Cells without a box teach classes only."""
+    task, target = Detection3D(), street()
+    levels = tuple(level.requires_grad_() for level in noise(task, 1))
+    task.loss_value(task.loss_terms(levels, [target], torch.tensor([True]))).sum().backward()
+    found, start = task.goals(target, SIZES).found, 0
+    assert found.any()
+    for level, (height, width) in zip(levels, SIZES, strict=True):
+        assert level.grad is not None
+        grad, here = level.grad[0].flatten(1), found[start : start + height * width]
+        assert grad[:6].all() and not grad[6:, ~here].any() and grad[6:, here].any(dim=0).all()
+        start += height * width
+
+
+# ---- decoding --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("coding", ["fixed", "taskprompter"])
+@pytest.mark.parametrize("options", [{}, {"base_depth": 20.0, "base_size": [4.0, 1.8, 1.5]}])
+@pytest.mark.parametrize("one_level", [False, True])
+def test_the_truth_scores_one(coding: Any, options: dict[str, Any], one_level: bool) -> None:
+    task = Detection3D(angle_coding=coding, **options)
+    targets = [street(), target_of(label(np.zeros((0, 3)), [])), street()]
+    sizes = [(32, 64)] if one_level else SIZES
+    batch = batch_of(targets)
+    found = task.predict_batch(task.ideal_levels(targets, sizes), (1, 1), batch)
+    assert [len(one) for one in found] == [5, 0, 5]
+    for metric in task.metrics().values():
+        task.update_metric(metric, found, targets, task.counted(targets, batch["labelled"]["detection_3d"]))
+        scores = metric.per_class()
+        assert [scores[name]["targets"] for name in ("car", "truck", "bus", "train")] == [4, 4, 2, 0]
+        assert scores["car"]["DS"] == pytest.approx(1, abs=1e-5)
+        assert scores["truck"]["DS"] == pytest.approx(1, abs=1e-5)
+        # Its two are at one distance, for which the score has no similarities.
+        assert scores["bus"]["AP"] == 1
+
+
+def test_decoded_boxes_are_the_boxes() -> None:
+    task, target = Detection3D(), street()
+    (found,) = task.predict_batch(task.ideal_levels([target], SIZES), (1, 1), batch_of([target]))
+    order = [int(np.linalg.norm(found.boxes.centers - center, axis=1).argmin()) for center in target.centers.numpy()]
+    np.testing.assert_allclose(found.boxes.centers[order], target.centers, atol=1e-3)
+    np.testing.assert_allclose(found.boxes.dimensions[order], target.dimensions, atol=1e-4)
+    np.testing.assert_allclose(found.modal[order], target.modal, atol=1e-3)
+    assert rotation_angle(found.boxes.rotations[order], target.rotations.double().numpy()).max() < 1e-3
+    assert found.classes[order].tolist() == target.classes.tolist() and (np.diff(found.scores) <= 0).all()
+
+
+def test_suppression_and_its_limits() -> None:
+    target = street()
+    plenty = Detection3D(max_overlap=1.0, min_score=0.01)
+    levels = plenty.ideal_levels([target], SIZES)
+    batch = batch_of([target])
+    (all_cells,) = plenty.predict_batch(levels, (1, 1), batch)
+    assert len(all_cells) == int(plenty.goals(target, SIZES).found.sum()) > 20
+    (few,) = Detection3D(max_boxes=2).predict_batch(levels, (1, 1), batch)
+    (kept,) = Detection3D().predict_batch(levels, (1, 1), batch)
+    assert len(few) == 2 and len(kept) == 5 and few.scores.tolist() == kept.scores[:2].tolist()
+    (none,) = Detection3D(min_score=0.999).predict_batch(levels, (1, 1), batch)
+    assert len(none) == 0
+    # Infinite guesses are no boxes.
+    broken = [torch.full_like(level, float("inf")) for level in levels]
+    (nothing,) = Detection3D().predict_batch(broken, (1, 1), batch)
+    assert len(nothing) == 0
+
+
+def test_an_untrained_network_that_is_sure_of_everything() -> None:
+    task = Detection3D()
+    levels = [torch.full((1, task.num_outputs, *size), 3.0) for size in [(96, 192), *SIZES[1:]]]
+    (found,) = task.predict_batch(levels, (1, 1), batch_of([street()]))
+    assert 0 < len(found) <= 200
+
+
+def test_no_camera_no_boxes() -> None:
+    task, target = Detection3D(), street()
+    levels = task.ideal_levels([target], SIZES)
+    batch = batch_of([target])
+    batch["meta"]["camera"][:] = 0
+    # The label knows it.
+    assert len(task.predict_batch(levels, (1, 1), batch)[0]) == 5
+    batch["labelled"]["detection_3d"][:] = False
+    with pytest.raises(DataError, match="'image0' comes without a camera"):
+        task.predict_batch(levels, (1, 1), batch)
+    with pytest.raises(ConfigError, match="cameras"):
+        task.predict_batch(levels, (1, 1), None)
+    with pytest.raises(ConfigError, match="no average"):
+        task.ideal_logits(torch.zeros(1))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_pixels_are_those_of_the_stored_image(flip: bool) -> None:
+    """A canvas of half the size with padding, perhaps mirrored: the score sees what it would see without."""
+    task, stored = Detection3D(), label([[21.5, -0.25, 1.25], [30.0, 4.0, 1.0]], [0.3, -2.0], [0, 0])
+    moved = stored.resized(64, 128).cropped(0, 0, 64, 128)
+    moved = (moved.mirrored() if flip else moved).padded(3, 5, 80, 160)
+    target, sizes = target_of(moved), [(20, 40)]
+    batch = batch_of([target])
+    batch["meta"] |= {
+        "content": torch.tensor([[3, 5, 64, 128]]),
+        "window": torch.tensor([[0.0, 0.0, 128.0, 256.0]]),
+        "original_size": torch.tensor([[128, 256]]),
+        "flip": torch.tensor([flip]),
+    }
+    (found,) = task.predict_batch(task.ideal_levels([target], sizes), (1, 1), batch)
+    there = found.on_stored()
+    np.testing.assert_allclose(there.camera().matrix, camera().matrix, atol=1e-3)
+    np.testing.assert_allclose(there.camera().camera_from_vehicle, MOUNT, atol=1e-6)
+    order = np.argsort(there.boxes.centers[:, 2])
+    np.testing.assert_allclose(there.modal[order], stored.modal, atol=1e-2)
+    truth = target_of(stored)
+    np.testing.assert_allclose(there.boxes.centers[order], truth.centers, atol=1e-3)
+    assert rotation_angle(there.boxes.rotations[order], truth.rotations.double().numpy()).max() < 1e-3
+    # Labels at another size of the same aspect, as protocols have them.
+    larger = target_of(moved.resized(160, 320))
+    metric = task.metrics()["mDS"]
+    task.update_metric(metric, [found], [larger], torch.tensor([True]))
+    assert metric.per_class()["car"]["DS"] == pytest.approx(1, abs=1e-3)
+
+
+def test_unlabelled_images_are_not_scored() -> None:
+    task, targets = Detection3D(), [street(), street()]
+    batch = batch_of(targets, [True, False])
+    found = task.predict_batch(task.ideal_levels(targets, SIZES), (1, 1), batch)
+    metric = task.metrics()["mDS"]
+    task.update_metric(metric, found, targets, task.counted(targets, batch["labelled"]["detection_3d"]))
+    assert metric.per_class()["car"]["targets"] == 2
+    assert found[1].view.mount is None
+    with pytest.raises(DataError, match="place in the vehicle"):
+        found[1].on_stored().camera()
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+def test_drawn_in_the_image_and_from_above() -> None:
+    task, target = Detection3D(), street()
+    (found,) = task.predict_batch(task.ideal_levels([target], SIZES), (1, 1), batch_of([target]))
+    table, truth = found.within((0, 0, 128, 256)), target.within((0, 0, 128, 256))
+    image = np.full((128, 256, 3), 150, np.uint8)
+    same = np.abs(task.draw_over(image, table).astype(int) - task.draw_over(image, truth)).mean()
+    assert same < 1 < np.abs(task.draw_over(image, table).astype(int) - (image * 0.45)).mean()
+    above = task.draw(table)
+    assert above.shape == (360, 360, 3)
+    # The bus: 20 m ahead of the vehicle is 18.5 m before the camera, 4.25 m to its right.
+    colours = {tuple(pixel) for pixel in above[360 - 80 : 360 - 68, 180 + 8 : 180 + 26].reshape(-1, 3).tolist()}
+    assert len(colours) > 2
+    assert np.abs(task.draw(truth).astype(int) - above).mean() < 0.5
+    faint = replace(found, scores=np.full(len(found), 0.1))
+    assert isinstance(faint, Detections) and len(BoxLabel.from_table(faint.within((0, 0, 128, 256)))) == 0
+    cut = BoxLabel.from_table(found.within((10, 20, 100, 200)))
+    assert cut.camera.size == (100, 200) and len(cut) == 5
