@@ -1,16 +1,12 @@
-"""One rank of test_two_processes: prints every metric over seven images, of which each rank scores its own share."""
+"""What a rank of test_two_processes does: every metric over seven images, of which each rank scores its own share."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-import mtdense  # noqa: F401
 from mtdense.metrics import AbsoluteError, DeltaM, MaxF, MeanAngularError, MeanIoU, OdsF, RootMeanSquaredError
 
 IMAGES = 7
@@ -83,13 +79,3 @@ def results(rank: int, world: int) -> dict[str, Any]:
         found[f"{name}/first batch"] = empty.compute() if world > 1 or rank == 0 else None
     found["delta_m"] = DeltaM(dict.fromkeys(metrics, 0.5), metrics).compute()
     return {name: bits(value) for name, value in found.items()}
-
-
-if __name__ == "__main__":
-    rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    print(json.dumps(results(rank, world)))
-    if world > 1:
-        dist.destroy_process_group()

@@ -1,16 +1,11 @@
-"""One rank of test_detection_score_ranks: prints the score of seven images, of which each rank has its own share."""
+"""What a rank of test_detection_score_ranks does: the score of seven images, of which each rank has its own share."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
 
-import mtdense  # noqa: F401
 from mtdense.geometry import camera_matrix
 from mtdense.geometry.boxes import Boxes3D, VehicleCamera, amodal_boxes
 from mtdense.metrics import DetectionScore
@@ -58,13 +53,3 @@ def results(rank: int, world: int) -> dict[str, Any]:
         empty.update([image(0)[0]], [image(0)[1]])
     found["one rank has none"] = {"mDS": empty.compute() if world > 1 or rank == 0 else 0.0}
     return {name: bits(value) for name, value in found.items()}
-
-
-if __name__ == "__main__":
-    rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    print(json.dumps(results(rank, world)))
-    if world > 1:
-        dist.destroy_process_group()

@@ -1,20 +1,16 @@
-"""One rank of test_detection_head: a training step and a score of the MTL baseline where images have lists of boxes."""
+"""What a rank of test_detection_head does: a training step and a score where images have lists of boxes."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from mtdense.models import MTLBaseline
 from mtdense.tasks import Detection3D
 from mtdense.tasks.detection_3d.target import target_of
-from tests.models.helpers import make_batch
+from tests.models.helpers import backward, fix_statistics, make_batch, share
 from tests.tasks.detection_3d.streets import label, street
 
 SPECS: dict[str, dict[str, Any]] = {"semseg": {"num_classes": 5}, "detection_3d": {}}
@@ -52,39 +48,17 @@ def _small_street() -> Any:
     return target_of(label(centers, [0.0, 3.0, -1.5, -3.1], [0, 0, 2, 1]).resized(*_SIZE))
 
 
-def part(rank: int, world: int) -> Any:
-    """This rank's images of the global batch of four."""
-    chosen = slice(rank * 4 // world, (rank + 1) * 4 // world)
-
-    def cut(value: Any) -> Any:
-        return {key: cut(item) for key, item in value.items()} if isinstance(value, dict) else value[chosen]
-
-    return cut(dict(detection_batch(GLOBAL)))
-
-
-class _Step(nn.Module):
-    def __init__(self, model: MTLBaseline) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Any) -> Tensor:
-        return self.model.training_step(batch, 0)
-
-
 def gradients(rank: int, world: int) -> dict[str, Tensor]:
     """Gradients of the first step, batch statistics fixed, for those are of a rank's own images."""
     model = build().train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-    step = DistributedDataParallel(_Step(model)) if world > 1 else _Step(model)
-    step(part(rank, world)).backward()
+    fix_statistics(model)
+    backward(model, share(detection_batch(GLOBAL), rank, world), world)
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def main(rank: int, port: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    grads, batch, task = gradients(rank, 2), part(rank, 2), Detection3D()
+def run(rank: int, world: int) -> dict[str, Any]:
+    """Gradients, and the score of predictions that are right."""
+    batch, task = share(detection_batch(GLOBAL), rank, world), Detection3D()
     metric = task.metrics()["mDS"]
     targets, labelled = batch["targets"]["detection_3d"], batch["labelled"]["detection_3d"]
     # What is not labelled is not known: predict something else for it.
@@ -93,12 +67,8 @@ def main(rank: int, port: int, folder: Path) -> None:
     found = task.predict_batch(task.ideal_levels(known, sizes), (1, 1), batch)
     task.update_metric(metric, found, targets, task.counted(targets, labelled))
     scores = metric.per_class()  # type: ignore[operator]
-    outcome = {"grads": grads, "mDS": float(metric.compute()), "targets": 0.0}
-    outcome["targets"] = sum(row["targets"] for row in scores.values()) + 1
-    torch.save(outcome, folder / f"{rank}.pt")
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    return {
+        "gradients": gradients(rank, world),
+        "mDS": float(metric.compute()),
+        "targets": sum(row["targets"] for row in scores.values()),
+    }

@@ -1,19 +1,16 @@
-"""One rank of test_uneven_ranks: trains a tiny method where no rank has labels of all tasks, and saves the outcome."""
+"""What a rank of test_uneven_ranks does: trains a tiny method where no rank has labels of all tasks."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 import mtdense.models
 from mtdense.models import DenseModule
 from mtdense.training import create_optimizer
-from tests.models.helpers import SPECS, make_batch
+from tests.models.helpers import SPECS, backward, fix_statistics, make_batch, share, training_step
 
 # Class and options by the id of the method.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,17 +35,6 @@ LABELLED = {
 ALONE = {"semseg": [False, False, False, True]}
 
 
-class Step(nn.Module):
-    """What DDP wraps: the training step, as under Lightning."""
-
-    def __init__(self, model: DenseModule) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Any) -> Tensor:
-        return self.model.training_step(batch, 0)
-
-
 def build(method: str) -> DenseModule:
     name, options = METHODS[method]
     torch.manual_seed(0)
@@ -64,30 +50,21 @@ def own_part(method: str, rank: int, world: int) -> Any:
     """This rank's images of the global batch of four."""
     specs, labelled = ({"semseg": SPECS["semseg"]}, ALONE) if method == "single_task" else (SPECS, LABELLED)
     # DiffusionMTL attends over positions at stride 32: there must be more than one.
-    batch = make_batch(specs, labelled, size=(64, 80))
-    part = slice(rank * 4 // world, (rank + 1) * 4 // world)
-
-    def cut(value: Any) -> Any:
-        return {key: cut(v) for key, v in value.items()} if isinstance(value, dict) else value[part]
-
-    return cut(dict(batch))
+    return share(make_batch(specs, labelled, size=(64, 80)), rank, world)
 
 
 def gradients(method: str, rank: int, world: int) -> dict[str, Tensor]:
     """Gradients of the first step, batch statistics fixed, for those are of a rank's own images."""
     model = build(method).train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-    step = wrap(model, world)
-    step(own_part(method, rank, world)).backward()
+    fix_statistics(model)
+    backward(model, own_part(method, rank, world), world)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def train(method: str, rank: int, world: int) -> dict[str, Tensor]:
     """Weights after three steps; plain DDP refuses the second if a weight took no part in the first."""
     model = build(method).train()
-    step, batch = wrap(model, world), own_part(method, rank, world)
+    step, batch = training_step(model, world), own_part(method, rank, world)
     optimizer = create_optimizer(model.parameter_groups(), "adam", 1e-3)
     for _ in range(3):
         optimizer.zero_grad()
@@ -96,16 +73,5 @@ def train(method: str, rank: int, world: int) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
-def wrap(model: DenseModule, world: int) -> nn.Module:
-    return DistributedDataParallel(Step(model)) if world > 1 else Step(model)
-
-
-if __name__ == "__main__":
-    method, rank, world, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    result = {"gradients": gradients(method, rank, world), "weights": train(method, rank, world)}
-    torch.save(result, f"{folder}/rank{rank}of{world}.pt")
-    if world > 1:
-        dist.destroy_process_group()
+def run(rank: int, world: int, method: str) -> dict[str, dict[str, Tensor]]:
+    return {"gradients": gradients(method, rank, world), "weights": train(method, rank, world)}

@@ -1,17 +1,13 @@
-"""One rank of test_reducer_ddp: prints the gradient of a small model under partial labels."""
+"""What a rank of test_reducer_ddp does: the gradient of a small model under partial labels."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import get_args
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-import mtdense  # noqa: F401
 from mtdense.tasks import build_tasks
 from mtdense.training import PartialLabelReducer
 from mtdense.training.reducer import Scale
@@ -47,7 +43,7 @@ def data() -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tenso
     return image, targets, labelled
 
 
-def gradients(pool: str, scale: str, rank: int, world: int) -> list[float]:
+def gradient(pool: str, scale: str, rank: int, world: int) -> list[float]:
     image, targets, labelled = data()
     part = slice(rank * 4 // world, (rank + 1) * 4 // world)
     model = Heads()
@@ -62,13 +58,6 @@ def gradients(pool: str, scale: str, rank: int, world: int) -> list[float]:
     return torch.cat([p.grad.flatten() for p in model.parameters()]).tolist()
 
 
-if __name__ == "__main__":
-    rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    modes = [(p, s) for p in ("image", "batch") for s in get_args(Scale)]
-    result = {f"{p}/{s}": gradients(p, s, rank, world) for p, s in modes}
-    if rank == 0:
-        print(json.dumps(result))
-    if world > 1:
-        dist.destroy_process_group()
+def gradients(rank: int, world: int) -> dict[str, list[float]]:
+    """Of each way to reduce."""
+    return {f"{p}/{s}": gradient(p, s, rank, world) for p in ("image", "batch") for s in get_args(Scale)}

@@ -1,14 +1,10 @@
-"""One rank of test_distributed: a loss of a sum over ranks, its gradient averaged as DDP does."""
+"""What a rank of test_distributed does: a loss of a sum over ranks, its gradient averaged as DDP does."""
 
 from __future__ import annotations
-
-import json
-import sys
 
 import torch
 import torch.distributed as dist
 
-import mtdense  # noqa: F401
 from mtdense.training.distributed import rank, shared_sum, sum_over_ranks, world_size
 
 # The rows of the two ranks: unequally many.
@@ -33,12 +29,3 @@ def main(own: int, world: int) -> dict[str, object]:
         "gradient": (gradient / world).tolist(),
         "count": sum_over_ranks(torch.tensor(len(rows))).item(),
     }
-
-
-if __name__ == "__main__":
-    own, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=own, world_size=world)
-    print(json.dumps(main(own, world)))
-    if world > 1:
-        dist.destroy_process_group()

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mtdense.training.distributed import rank, shared_sum, sum_over_ranks, world_size
+from tests.ranks import run_ranks
 from tests.training.shared_sum_worker import main
-
-WORKER = Path(__file__).with_name("shared_sum_worker.py")
-
-
-def run_two(store: Path) -> list[dict]:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(own), "2", str(store)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for own in range(2)
-    ]
-    outputs = [p.communicate(timeout=120) for p in processes]
-    assert all(p.returncode == 0 for p in processes), outputs
-    return [json.loads(out.strip().splitlines()[-1]) for out, _ in outputs]
 
 
 def test_one_process() -> None:
@@ -39,7 +20,7 @@ def test_one_process() -> None:
 
 
 def test_gradient_of_a_shared_sum(tmp_path: Path) -> None:
-    one, two = main(0, 1), run_two(tmp_path / "store")
+    one, two = main(0, 1), run_ranks(main, tmp_path)
     assert one["count"] == 3
     assert max(abs(x) for x in one["gradient"]) > 1
     for of_rank in two:

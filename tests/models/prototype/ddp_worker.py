@@ -1,19 +1,14 @@
-"""One rank of test_two_ranks: prints losses, gradient and codebook of a training step."""
+"""What a rank of test_two_ranks does: losses, gradient and codebook of a training step."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-import mtdense  # noqa: F401
 from mtdense.models import Prototype
-from tests.models.helpers import SPECS, make_batch
+from tests.models.helpers import SPECS, backward, fix_statistics, make_batch, share
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -40,39 +35,16 @@ FLAGS = {
 CONTENT = torch.tensor([[0, 0, 32, 40], [0, 0, 32, 40], [4, 0, 16, 24], [0, 20, 12, 20]])
 
 
-class Step(nn.Module):
-    """A training step as one forward, as Lightning runs it under DDP."""
-
-    def __init__(self, model: Prototype) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Any) -> torch.Tensor:
-        return self.model.training_step(batch, 0)
-
-
-def part_of(batch: Any, rows: slice) -> Any:
-    if isinstance(batch, dict):
-        return {key: part_of(value, rows) for key, value in batch.items()}
-    return batch[rows]
-
-
 def step(options: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     torch.manual_seed(0)
     model = Prototype(tasks=SPECS, backbone="tiny", preset="tiny", **options)
     logged: dict[str, float] = {}
     model.log = lambda name, value, **kwargs: logged.__setitem__(name, value.item())  # type: ignore[method-assign]
     model.train()
-    for module in model.modules():
-        # Statistics of a batch are those of the rank.
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+    fix_statistics(model)
     whole = make_batch(SPECS, FLAGS)
     whole["meta"]["content"] = CONTENT
-    batch = part_of(whole, slice(rank * 4 // world, (rank + 1) * 4 // world))
-    module = Step(model)
-    run = DistributedDataParallel(module) if world > 1 else module
-    run(batch).backward()
+    backward(model, share(whole, rank, world), world)
     names = sorted(logged)
     values = torch.tensor([logged[name] for name in names])
     if world > 1:
@@ -89,12 +61,6 @@ def step(options: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    results = {name: step(options, rank, world) for name, options in OPTIONS.items()}
-    if rank == 0:
-        print(json.dumps(results))
-    if world > 1:
-        dist.destroy_process_group()
+def steps(rank: int, world: int) -> dict[str, Any]:
+    """A step with each of the options."""
+    return {name: step(options, rank, world) for name, options in OPTIONS.items()}

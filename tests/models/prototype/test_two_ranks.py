@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tests.models.prototype.ddp_worker import OPTIONS, step
-
-WORKER = Path(__file__).with_name("ddp_worker.py")
-
-
-def run_two(store: Path) -> dict[str, Any]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), "2", str(store)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for rank in range(2)
-    ]
-    outputs = [p.communicate(timeout=180) for p in processes]
-    assert all(p.returncode == 0 for p in processes), outputs
-    return json.loads(outputs[0][0].strip().splitlines()[-1])
+from tests.models.prototype.ddp_worker import steps
+from tests.ranks import run_ranks
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    two = run_two(tmp_path / "store")
-    one = {name: step(options, 0, 1) for name, options in OPTIONS.items()}
+    two, one = run_ranks(steps, tmp_path)[0], steps(0, 1)
     for name, expected in one.items():
         assert expected["losses"].keys() == two[name]["losses"].keys()
         for loss, value in expected["losses"].items():
