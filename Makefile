@@ -17,6 +17,8 @@ DEMO_STEPS ?= 520
 SEED ?= 0
 # Folder that the demo writes its runs, table and pictures to.
 DEMO_OUT ?= runs/demo
+# Processes that run the tests; each needs about 2 GB.
+TEST_JOBS ?= 2
 # More arguments for pytest, for example PYTEST_ARGS="-k depth -x".
 PYTEST_ARGS ?=
 
@@ -34,7 +36,7 @@ help:  ## List the targets.
 	@echo
 	@echo "  Settings (make TARGET NAME=value), with their present values:"
 	@printf '  %s\n' "PYTHON=$(PYTHON)" "VENV=$(VENV)" "EXTRAS=$(EXTRAS)" "DEMO_STEPS=$(DEMO_STEPS)" "SEED=$(SEED)" \
-		"DEMO_OUT=$(DEMO_OUT)" "PYTEST_ARGS=$(PYTEST_ARGS)"
+		"DEMO_OUT=$(DEMO_OUT)" "TEST_JOBS=$(TEST_JOBS)" "PYTEST_ARGS=$(PYTEST_ARGS)"
 
 install: $(STAMP)  ## Make the virtual environment and install mtdense into it, editable (done once).
 
@@ -50,7 +52,7 @@ demo: $(STAMP)  ## Train from partial labels, compare with single-task baselines
 test: lint types coverage  ## Lint, check formatting and types, run the fast tests with a coverage report.
 
 coverage: $(STAMP)  ## Run the fast tests alone, with a coverage report.
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) -m "not slow" --cov --cov-report=term $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## Run the slow tests: real training runs and the like.
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -223,10 +223,7 @@ class DenseModule(L.LightningModule, ABC):
             valid = task.counted(target, batch["labelled"][name])
             terms[name] = task.loss_terms(task.at_size(logits[name], task.target_size(target)), target, valid)
         losses = self.reducer(tasks, terms, batch["labelled"], across_ranks)
-        for name in self.tasks:
-            if name not in losses:
-                losses[name] = zero_of(logits[name])
-        return losses
+        return {name: losses[name] if name in losses else zero_of(logits[name]) for name in self.tasks}
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """What a step minimises: (sum of weighted task losses and the architecture's own, these losses by name)."""
@@ -367,13 +364,8 @@ class DenseModule(L.LightningModule, ABC):
             units = math.ceil(units / max(1, math.ceil(batches / self.trainer.accumulate_grad_batches)))
         shape = (h["warmup_steps"], h["poly_power"], h["decay_every"], h["decay_factor"])
         schedule = create_schedule(optimizer, groups, h["schedule"], units, *shape)
-        return cast(
-            OptimizerLRScheduler,
-            {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": schedule, "interval": h["schedule_interval"]},
-            },
-        )
+        stepped = {"scheduler": schedule, "interval": h["schedule_interval"]}
+        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": stepped})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down what the checkpoint holds, in plain values: see `mtdense.models.checkpoint`."""
