@@ -15,7 +15,14 @@ from torch import Tensor
 from mtdense.backbones.base import Backbone
 from mtdense.core.errors import CheckpointError
 
-__all__ = ["bare_names", "fill_backbone", "load_backbone_weights", "weights_follow", "weights_will_follow"]
+__all__ = [
+    "bare_names",
+    "fill_backbone",
+    "load_backbone_weights",
+    "read_state_dict",
+    "weights_follow",
+    "weights_will_follow",
+]
 
 _FOLLOW: ContextVar[bool] = ContextVar("weights_follow", default=False)
 
@@ -26,6 +33,14 @@ _HEAD_PREFIXES = (
 )
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 _OUTER_PREFIXES = ("module.", "model.", "backbone.")
+
+
+class _Named:
+    """Stands for a class that a file names and nobody needs."""
+
+
+# Early versions of Lightning wrote this class as a key beside the weights. Nothing of it is imported or run.
+_HARMLESS = [(_Named, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
 
 
 @contextmanager
@@ -63,7 +78,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
         CheckpointError: The file is missing, damaged, needs pickle, lacks a weight, has one of another shape, or has
             weights for which the backbone has no place (a head is passed over).
     """
-    fill_backbone(backbone, _read(Path(path)), str(path))
+    fill_backbone(backbone, read_state_dict(path), str(path))
 
 
 def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str) -> None:
@@ -97,21 +112,34 @@ def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str) 
     backbone.load_state_dict({key: given[key] for key in own if key in given}, strict=False)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The weights in a file of somebody's training: tensors and plain values are read, nothing else.
+
+    Args:
+        path: `.safetensors`, or a file of `torch.save` that holds a state dict, itself or under `model`, `state_dict`
+            and the like; what lies beside it (optimiser, schedule) is left out.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, needs pickle, or holds no state dict.
+    """
+    path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"no backbone weights at {path}", "check `backbone_checkpoint`.")
+        raise CheckpointError(f"no weights at {path}", "check the path.")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_HARMLESS):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"backbone weights {path} cannot be read safely: {error}",
-            "download the file again, or re-save it as a plain state dict or as safetensors.",
+            f"the weights {path} cannot be read safely: {str(error).splitlines()[0]}",
+            "download the file again, or re-save it where it was made: "
+            "`torch.save(model.state_dict(), FILE)`, or as safetensors.",
         ) from error
     for key in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    tensors = isinstance(loaded, Mapping) and all(isinstance(value, Tensor) for value in loaded.values())
+    if not tensors or not loaded or not all(isinstance(key, str) for key in loaded):
         raise CheckpointError(f"{path} holds no state dict", "save `model.state_dict()` with torch.save.")
     return dict(cast("Mapping[str, Tensor]", loaded))

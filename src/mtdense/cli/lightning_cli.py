@@ -47,7 +47,11 @@ from mtdense.training.callbacks import RandomState, SaveLast
 from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from mtdense.training.loading import RestoreLoader
 
-__all__ = ["MTDenseCLI", "build_model", "run_lightning"]
+__all__ = ["NO_ROOT", "MTDenseCLI", "build_experiment", "build_model", "run_lightning"]
+
+
+NO_ROOT = "."
+"""Folder of data that `build_experiment` names where nobody else does."""
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -231,7 +235,14 @@ class _BuildOnly(MTDenseCLI):
 
 
 def build_model(names: Sequence[str], options: Sequence[str] = ()) -> tuple[DenseModule, tuple[int, int]]:
-    """The model of an experiment, without data, weights or a run: (model, input size of the experiment).
+    """The model of an experiment, without weights or a run: (model, input size); see `build_experiment`."""
+    model, data = build_experiment(names, options)
+    height, width = data.size
+    return model, (height, width)
+
+
+def build_experiment(names: Sequence[str], options: Sequence[str] = ()) -> tuple[DenseModule, DenseDataModule]:
+    """Model and data module of an experiment, without weights or a run; of the data nothing is read.
 
     Args:
         names: Configurations, as `--config` takes them.
@@ -243,7 +254,7 @@ def build_model(names: Sequence[str], options: Sequence[str] = ()) -> tuple[Dens
     _quiet()
     config = merge(merged_configs([BASE_CONFIG]), merged_configs(names))
     # The class of a data set wants its folder; nothing is read from it.
-    config = merge({"data": {"init_args": {"root": "."}}} if _takes_root(config) else {}, config)
+    config = merge({"data": {"init_args": {"root": NO_ROOT}}} if _takes_root(config) else {}, config)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(plain(config), sort_keys=False), encoding="utf-8")
@@ -253,8 +264,7 @@ def build_model(names: Sequence[str], options: Sequence[str] = ()) -> tuple[Dens
                 cli = _BuildOnly(["fit", "--config", str(path), *options], None, None)
         finally:
             logging.disable(logging.NOTSET)
-    height, width = cli.datamodule.size
-    return cli.model, (height, width)
+    return cli.model, cli.datamodule
 
 
 def _takes_root(config: dict[str, Any]) -> bool:
@@ -292,6 +302,10 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     checkpoint = None
     if ckpt_path is not None:
         checkpoint = read_checkpoint(ckpt_path, allow)
+        if subcommand == "fit" and "imported" in checkpoint.about:
+            raise ConfigError(
+                f"{ckpt_path} holds imported weights and no training to go on with", "test or predict with it."
+            )
         resolve_class(checkpoint.model_class, DenseModule)
         if checkpoint.data_class is not None:
             resolve_class(checkpoint.data_class, L.LightningDataModule)

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def read_manifest(path: Path) -> dict[str, tuple[int, ...]]:
-    """{name: shape}; `a.{0-2,5}.b 3x4` stands for four names."""
+    """{name: shape}; `a.{0-2,5}.{b,c} 3x4` stands for eight names."""
     shapes: dict[str, tuple[int, ...]] = {}
     for line in path.read_text().splitlines():
         pattern, form = line.split(" ")
@@ -29,8 +29,11 @@ def read_manifest(path: Path) -> dict[str, tuple[int, ...]]:
 def _choices(part: str) -> list[str]:
     if not part.startswith("{"):
         return [part]
-    ranges = [item.split("-") for item in part[1:-1].split(",")]
-    return [str(i) for item in ranges for i in range(int(item[0]), int(item[-1]) + 1)]
+    choices: list[str] = []
+    for item in part[1:-1].split(","):
+        first, _, last = item.partition("-")
+        choices += [str(i) for i in range(int(first), int(last or first) + 1)] if first.isdigit() else [item]
+    return choices
 
 
 def formula(name: str, shape: tuple[int, ...]) -> Tensor:

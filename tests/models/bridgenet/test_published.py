@@ -79,6 +79,21 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_networks_that_the_official_code_lacks_are_refused() -> None:
-    network = BridgeNet(tasks={"depth": {}}, backbone="tiny", preset="tiny").network
+    network = BridgeNet(tasks={"depth": {}}, backbone="tiny", preset="tiny", tpp=False).network
     with pytest.raises(CheckpointError, match="no such network"):
         from_official(network, {})
+
+
+def test_unused_parts_are_named_where_there_is_no_place_for_them() -> None:
+    options = {"width": 20, "extra_width": 4, "preliminary_width": 32, "tfr_layers": 2, "input_size": list(SIZE)}
+    small = {"overrides": {"depth": 4, "embed_dim": 32, "num_heads": 2}}
+    specs: dict[str, dict] = {**NYUD, "semseg": {"num_classes": 5}}
+    with torch.device("meta"):
+        network = BridgeNet(tasks=specs, backbone="vit_base", backbone_options=small, **options).network
+        state = {name: torch.empty(shape) for name, shape in read_manifest(HERE / "golden_vit.txt").items()}
+    with pytest.raises(CheckpointError, match=r"never uses.*norm_mt[\s\S]*--model\.unused_parts true"):
+        from_official(network, state)
+    # Without them, the rest fits.
+    unused = ("scale_embed.0.", "norm_mt.", "redu_chan.0.")
+    used = {name: value for name, value in state.items() if not any(part in name for part in unused)}
+    assert from_official(network, used).keys() == network.state_dict().keys()

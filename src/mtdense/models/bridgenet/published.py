@@ -13,6 +13,7 @@ from mtdense.models.layers.published_names import (
     Source,
     Sources,
     attention_sources,
+    check_task_order,
     from_published,
     layer_sources,
     norm_sources,
@@ -20,7 +21,13 @@ from mtdense.models.layers.published_names import (
     up_embed_sources,
 )
 
-__all__ = ["from_official", "official_sources"]
+__all__ = ["HEADS", "READERS", "from_official", "official_sources"]
+
+HEADS = ("preliminary_heads.{task}", "final.heads.{task}")
+"""Layers that give the logits of a task."""
+
+READERS = ("mix.convs.{task}",)
+"""Layers whose last input channels are these logits."""
 
 _TOP = "multi_task_decoder"
 
@@ -29,8 +36,8 @@ def from_official(network: BridgeNetwork, state: Mapping[str, Tensor]) -> dict[s
     """Our state dict from one of the official code (class `TransformerNet` of the repository EEMTL).
 
     Args:
-        network: Built like the official network, with `unused_parts`, and with the tasks in its order: semseg, depth,
-            human_parts, saliency, normals, edges.
+        network: Built like the official network, with its `unused_parts` where the state dict has them, and with the
+            tasks in its order: semseg, depth, human_parts, saliency, normals, edges.
         state: The official state dict, with or without `module.` before the names.
 
     Raises:
@@ -46,11 +53,12 @@ def official_sources(network: BridgeNetwork) -> Sources:
         CheckpointError: The official code has no such network.
     """
     plan = network.plan
-    if plan.stages != 3 or plan.refinement not in ("tfr", "add") or not (plan.tpp and plan.bfe and plan.unused_parts):
+    if plan.stages != 3 or plan.refinement not in ("tfr", "add") or not (plan.tpp and plan.bfe):
         raise CheckpointError(
             "the official code has no such network",
-            "build it with three stages, TPP, BFE, `refinement: tfr` or `add`, and `unused_parts: true`.",
+            "build it with three stages, TPP, BFE, and `refinement: tfr` or `add`.",
         )
+    check_task_order(network.tasks)
     sources = dict(pyramid_sources(network.tasks, "trfl", plan.stages))
     for part, name in (("unused.embed", 0), ("scale_embed.1", 1), ("scale_embed.0", 2)):
         sources |= layer_sources(part, [f"{_TOP}.scale_embed.{name}"])

@@ -12,13 +12,20 @@ from mtdense.models.layers.published_names import (
     Source,
     Sources,
     attention_sources,
+    check_task_order,
     from_published,
     layer_sources,
     pyramid_sources,
     up_embed_sources,
 )
 
-__all__ = ["from_official", "official_sources"]
+__all__ = ["HEADS", "READERS", "from_official", "official_sources"]
+
+HEADS = ("preliminary_heads.{task}", "final.heads.{task}")
+"""Layers that give the logits of a task."""
+
+READERS = ("mix.convs.{task}",)
+"""Layers whose last input channels are these logits."""
 
 _TOP = "multi_task_decoder"
 
@@ -27,8 +34,8 @@ def from_official(network: InvPTNetwork, state: Mapping[str, Tensor]) -> dict[st
     """Our state dict from one of the official code (class `TransformerNet` of Multi-Task-Transformer's InvPT).
 
     Args:
-        network: Built like the official network, with `unused_parts`, and with the tasks in its order: semseg, depth,
-            human_parts, saliency, normals, edges.
+        network: Built like the official network, with its `unused_parts` where the state dict has them, and with the
+            tasks in its order: semseg, depth, human_parts, saliency, normals, edges.
         state: The official state dict, with or without `module.` before the names.
 
     Raises:
@@ -43,8 +50,9 @@ def official_sources(network: InvPTNetwork) -> Sources:
     Raises:
         CheckpointError: The official code has no such network.
     """
-    if network.unused is None:
-        raise CheckpointError("the official code has no such network", "build it on a ViT with `unused_parts: true`.")
+    if len(set(network.backbone.strides)) > 1:
+        raise CheckpointError("the official code has no such network", "build it on a ViT.")
+    check_task_order(network.tasks)
     sources = dict(pyramid_sources(network.tasks, "invpt", len(network.stages)))
     for part, name in (("scale_embed.0", 0), ("scale_embed.1", 1), ("unused.embed", 2)):
         sources |= layer_sources(part, [f"{_TOP}.scale_embed.{name}"])

@@ -6,6 +6,7 @@ after the other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,19 +20,24 @@ __all__ = [
     "Source",
     "Sources",
     "attention_sources",
+    "check_task_order",
     "from_published",
     "layer_sources",
     "norm_sources",
     "pyramid_sources",
+    "turn_vectors",
     "up_embed_sources",
 ]
 
 PUBLISHED_TASKS = {"edges": "edge", "saliency": "sal"}
 """Public names of tasks, where they are not ours."""
 
+_TASK_ORDER = ("semseg", "depth", "human_parts", "saliency", "normals", "edges")
+
 Sources = dict[str, "Source"]
 """{our name: where it comes from}."""
 
+_MEND = "build the network with the checkpoint's tasks, backbone, image size and options (of ATRC: its genotype)."
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -66,7 +72,7 @@ def _collect(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sources: So
         parts += [f"has {_some(extra)} too many"] if extra else []
         raise CheckpointError(
             f"the published checkpoint {' and '.join(parts)}",
-            "build the network with the tasks, backbone and sizes of the checkpoint and with `unused_parts: true`.",
+            _MEND,
         )
     if unknown := sorted(own.keys() ^ sources.keys()):
         raise CheckpointError(f"no rule for {_some(unknown)}", "this is an error of mtdense; report it.")
@@ -90,7 +96,7 @@ def _join(name: str, own: Tensor, state: Mapping[str, Tensor], source: Source) -
     if joined.shape != own.shape:
         raise CheckpointError(
             f"{source.names[0]} is {tuple(parts[0].shape)}, which does not fit {name}, {tuple(own.shape)}",
-            "build the network with the tasks, backbone and sizes of the checkpoint.",
+            _MEND,
         )
     return joined
 
@@ -172,7 +178,8 @@ def from_published(network: nn.Module, state: Mapping[str, Tensor], sources: Sou
     Args:
         network: Ours, with a `backbone`.
         state: The published state dict.
-        sources: For everything but the backbone.
+        sources: For everything but the backbone; those of parts below `unused`, which the public code holds for
+            nothing, may be missing in both.
 
     Raises:
         CheckpointError: A tensor is missing, left over, or of another shape.
@@ -183,8 +190,74 @@ def from_published(network: nn.Module, state: Mapping[str, Tensor], sources: Sou
         raise CheckpointError("a network without a backbone that knows published names", "load it otherwise.")
     theirs, rest = _split(state)
     own = network.state_dict()
+    sources = _without_unused(own, rest, sources)
     prefix = "backbone."
     decoder = _collect({k: v for k, v in own.items() if not k.startswith(prefix)}, rest, sources)
-    named = {prefix + key: value for key, value in own_names(theirs).items()}
+    found = own_names(theirs)
+    _check_nothing_resized(theirs, found)
+    named = {prefix + key: value for key, value in found.items()}
     plain: Sources = {key: Source((key,)) for key in own if key.startswith(prefix)}
     return {**_collect({key: own[key] for key in plain}, named, plain), **decoder}
+
+
+def _without_unused(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sources: Sources) -> Sources:
+    """The sources without those of unused parts that a network does not have."""
+    absent = {name for name in sources if name.startswith("unused.") and name not in own}
+    held = sorted({name for key in absent for name in sources[key].names} & state.keys())
+    if held:
+        raise CheckpointError(
+            f"the published checkpoint has {len(held)} tensors of layers that its code never uses ({_some(held)}), for "
+            "which this network has no place",
+            "build it with `unused_parts: true` (`--model.unused_parts true`).",
+        )
+    return {name: source for name, source in sources.items() if name not in absent}
+
+
+def _check_nothing_resized(theirs: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """A backbone fits weights of other sizes and depths to itself, which is right for pretrained ones only."""
+    kept = Counter(tuple(value.shape) for value in found.values())
+    for key, value in theirs.items():
+        kept[tuple(value.shape)] -= 1
+        if kept[tuple(value.shape)] < 0:
+            raise CheckpointError(
+                f"backbone.{key} of the published checkpoint is {tuple(value.shape)}, which would have to be resized or "
+                "left out",
+                _MEND,
+            )
+
+
+def check_task_order(tasks: Sequence[str]) -> None:
+    """Refuses tasks in another order than the public code's: joint layers would take one for the other.
+
+    Raises:
+        CheckpointError: Another order, or a task that the public code does not know.
+    """
+    wanted = [name for name in _TASK_ORDER if name in tasks]
+    if list(tasks) != wanted:
+        raise CheckpointError(
+            f"the tasks are {', '.join(tasks)}; the public code has {', '.join(wanted) or 'none of them'}",
+            f"name them in its order: `--data.tasks '[{', '.join(wanted)}]'`.",
+        )
+
+
+def turn_vectors(
+    state: Mapping[str, Tensor], axes: Sequence[tuple[int, float]], heads: Sequence[str], readers: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """A state dict whose vectors come out along the camera's axes, from one that was trained on others.
+
+    Args:
+        state: In our names.
+        axes: [(camera axis, sign)] of each channel that the network was trained on.
+        heads: Convolutions that give the vectors.
+        readers: Convolutions whose last input channels are the vectors.
+    """
+    order = [[axis for axis, _ in axes].index(i) for i in range(3)]
+    signs = torch.tensor([axes[i][1] for i in order])
+    turned = dict(state)
+    for name in (f"{head}.{kind}" for head in heads for kind in ("weight", "bias")):
+        value = state[name]
+        turned[name] = value[order] * signs.to(value).reshape(-1, *[1] * (value.dim() - 1))
+    for name in (f"{reader}.weight" for reader in readers):
+        rest, read = state[name][:, :-3], state[name][:, -3:]
+        turned[name] = torch.cat([rest, read[:, order] * signs.to(read).reshape(1, 3, 1, 1)], dim=1)
+    return turned

@@ -1,0 +1,89 @@
+"""Checkpoints of ATRC's public code in our names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from mtdense.models.atrc.network import ATRCNetwork
+from mtdense.models.layers.published_names import (
+    PUBLISHED_TASKS,
+    Source,
+    Sources,
+    check_task_order,
+    from_published,
+    layer_sources,
+    norm_sources,
+)
+
+__all__ = ["HEADS", "READERS", "from_official", "official_sources"]
+
+HEADS = ("heads.{task}",)
+"""Layers that give the logits of a task; first predictions are classes."""
+
+READERS: tuple[str, ...] = ()
+"""Layers whose last input channels are these logits."""
+
+# Constants of losses and counters of metrics, which lie in the same state dict.
+_NO_WEIGHTS = ("criterion.", "metrics_dict.")
+
+
+def from_official(network: ATRCNetwork, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our state dict from one of the public code (class `MultiTaskModel` of brdav/atrc, or its baseline).
+
+    Args:
+        network: Built with the checkpoint's genotype, on an HRNet, with the tasks in the order of the public
+            configurations: semseg, depth, human_parts, saliency, normals, edges.
+        state: The public state dict, with or without `module.` before the names.
+
+    Raises:
+        CheckpointError: The network is another, or a tensor is missing, left over, or of another shape.
+    """
+    bare = {key.removeprefix("module."): value for key, value in state.items()}
+    weights = {key: value for key, value in bare.items() if not key.startswith(_NO_WEIGHTS)}
+    return from_published(network, weights, official_sources(network))
+
+
+def official_sources(network: ATRCNetwork) -> Sources:
+    """Where everything but the backbone comes from.
+
+    Raises:
+        CheckpointError: The tasks stand in another order.
+    """
+    check_task_order(list(network.heads))
+    sources: Sources = {}
+    for own in network.heads:
+        task = _public(own)
+        sources |= _block(f"task_convolutions.{own}", f"head.bottleneck.{task}")
+        sources |= layer_sources(f"heads.{own}", [f"head.final_logits.{task}"])
+    for own in network.auxiliary:
+        task = _public(own)
+        sources |= _block(f"auxiliary.{own}", f"head.aux_conv.{task}")
+        sources |= layer_sources(f"auxiliary_heads.{own}", [f"head.aux_logits.{task}"])
+    for own, context in network.contexts.items():
+        sources |= _context(f"contexts.{own}", _public(own), list(context.get_submodule("blocks")._modules))
+    return sources
+
+
+def _context(own: str, task: str, sources: list[str]) -> Iterator[tuple[str, Source]]:
+    top = "head.atrc_module"
+    for source in sources:
+        block = f"{top}.cp_blocks.{task}.{_public(source)}"
+        for part in ("query", "key"):
+            for i in (0, 1):
+                yield from _block(f"{own}.blocks.{source}.{part}.{i}", f"{block}.{part}_project.{i}")
+        yield from _block(f"{own}.blocks.{source}.value", f"{block}.value_project")
+    if sources:
+        yield from _block(f"{own}.projection", f"{top}.out_proj.{task}")
+    yield from _block(f"{own}.merge", f"{top}.bottleneck.{task}.0")
+
+
+def _block(own: str, name: str) -> Iterator[tuple[str, Source]]:
+    """Convolution and batch norm."""
+    yield from layer_sources(f"{own}.0", [f"{name}.conv"], bias=False)
+    yield from norm_sources(f"{own}.1", [f"{name}.bn"])
+
+
+def _public(task: str) -> str:
+    return PUBLISHED_TASKS.get(task, task)
