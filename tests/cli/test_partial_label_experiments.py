@@ -169,8 +169,11 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def overlay(name: str) -> tuple[str, ...]:
-    """The tiny run of an experiment; SegNet stays what it is, in small."""
+    """The tiny run of an experiment; SegNet stays what it is, in small. Options of a real backbone go with it."""
     keep = ("--model.backbone", "segnet") if parts(name)[3] == "segnet" else ()
+    given = merged_configs([name])["model"]["init_args"]
+    for option in ("backbone_options", "widths"):
+        keep += (f"--model.{option}", "null") if given.get(option) else ()
     return ("--config", str(CONF / "tiny.yaml"), "--model.pretrained", "false", *keep)
 
 

@@ -224,7 +224,9 @@ def test_what_does_not_fit_is_refused(mtdense_main: Main, tmp_path: Path) -> Non
         assert not out.exists()
 
     refused("--model.unused_parts true", state, {"unused_parts": False})
-    refused("lacks heads.depth.linear_pred.bias", {k: v for k, v in state.items() if k != "heads.depth.linear_pred.bias"})
+    refused(
+        "lacks heads.depth.linear_pred.bias", {k: v for k, v in state.items() if k != "heads.depth.linear_pred.bias"}
+    )
     refused("has surplus too many", state | {"surplus": torch.zeros(1)})
     refused("final.heads.depth.bias", state | {"heads.depth.linear_pred.bias": torch.zeros(2)})
     refused("resized", state)

@@ -7,6 +7,7 @@ Golden numbers: github.com/brdav/atrc, commit 76d805514aea4fde2be5765edb6ce02091
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import CheckpointError, ConfigError
 from mtdense.models import ATRC, DenseModule, Outputs
 from mtdense.models.atrc import PUBLISHED, ATRCNetwork, GlobalContext, LabelContext, read_genotype
 from mtdense.models.atrc.auxiliary import DirectionClasses, ValueClasses
 from mtdense.models.atrc.contexts import local_attention
 from mtdense.models.atrc.directions import DIRECTIONS
 from mtdense.models.atrc.network import first_predicted, place_weights
+from mtdense.models.atrc.published import from_official
 from mtdense.tasks import build_tasks
 from mtdense.training import reducer
 from tests.models.architecture_tester import ArchitectureTester
+from tests.models.bridgenet.manifest import read_manifest
 from tests.models.diffusion_mtl.formula import wave
 from tests.models.helpers import ALL_SPECS, SPECS, make_batch
 from tests.models.pad_net.common import (
@@ -400,3 +403,21 @@ def test_odd_sizes() -> None:
 def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         ATRC(tasks=SPECS, backbone="tiny", **options)
+
+
+def test_whole_checkpoint() -> None:
+    """Names and shapes of the public `MultiTaskModel` on HRNet-W18 with its genotype for NYUD-v2."""
+    shapes = read_manifest(Path(__file__).parent / "official_nyud_hrnet_w18.txt")
+    with torch.device("meta"):
+        network = ATRC(tasks=NYUD, backbone="hrnet_w18", genotype="nyud_hrnet_w18").network
+        state = {f"module.{key}": torch.empty(shape) for key, shape in shapes.items()}
+        found = from_official(network, state)
+    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in network.state_dict().items()}
+    weights = sum(math.prod(shape) for key, shape in shapes.items() if not key.startswith("criterion."))
+    assert sum(value.numel() for value in found.values()) == weights
+    for key, words in (("head.aux_conv.depth.conv.weight", "lacks"), ("head.bottleneck.sal.conv.weight", "too many")):
+        changed = {k: v for k, v in state.items() if k != f"module.{key}"}
+        if len(changed) == len(state):
+            changed[key] = torch.empty(1)
+        with pytest.raises(CheckpointError, match=words):
+            from_official(network, changed)

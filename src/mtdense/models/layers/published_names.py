@@ -220,8 +220,8 @@ def _check_nothing_resized(theirs: Mapping[str, Tensor], found: Mapping[str, Ten
         kept[tuple(value.shape)] -= 1
         if kept[tuple(value.shape)] < 0:
             raise CheckpointError(
-                f"backbone.{key} of the published checkpoint is {tuple(value.shape)}, which would have to be resized or "
-                "left out",
+                f"backbone.{key} of the published checkpoint is {tuple(value.shape)}, which would have to be resized "
+                "or left out",
                 _MEND,
             )
 
