@@ -7,6 +7,7 @@ from mtdense.models.base import DenseModule
 from mtdense.models.bridgenet import BridgeNet
 from mtdense.models.checkpoint import load, read_checkpoint
 from mtdense.models.cross_stitch import CrossStitch
+from mtdense.models.demt import DeMT
 from mtdense.models.diffusion_mtl import DiffusionMTL
 from mtdense.models.invpt import InvPT
 from mtdense.models.mti_net import MTINet
@@ -28,6 +29,7 @@ __all__ = [
     "TIF",
     "BridgeNet",
     "CrossStitch",
+    "DeMT",
     "DenseModule",
     "DiffusionMTL",
     "InvPT",

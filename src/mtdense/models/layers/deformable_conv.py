@@ -25,17 +25,18 @@ def deformable_conv2d(
     """A convolution whose taps are moved, and weighted, at every place of its own.
 
     Taps between pixels are read bilinearly; outside the image there are zeros. Channels of `offset` and `mask` are as
-    in torchvision's `deform_conv2d`, of which this is the case of one group.
+    in torchvision's `deform_conv2d`, of which this is the case of one group of weights.
 
     Args:
         image: (B, C, H, W).
-        offset: (B, 2 k k, h, w) by how much each of the k x k taps is moved, down and to the right, in turns.
+        offset: (B, G 2 k k, h, w) by how much each of the k x k taps is moved, down and to the right, in turns, for
+            each of G groups of C / G channels.
         weight: (O, C, k, k).
         bias: (O,).
         stride: Step between outputs.
         padding: Rows and columns of zeros around the image.
         dilation: Step between taps.
-        mask: (B, k k, h, w) weights of the taps; None: ones.
+        mask: (B, G k k, h, w) weights of the taps; None: ones.
 
     Returns:
         (B, O, h, w).
@@ -50,15 +51,17 @@ def deformable_conv2d(
         (extent + 2 * padding - dilation * (count - 1) - 1) // stride + 1
         for extent, count in ((height, rows), (width, columns))
     )
-    if weight.shape[1] != channels or tuple(offset.shape) != (batch, 2 * taps, *size):
+    groups = max(1, offset.shape[1] // (2 * taps))
+    fits = weight.shape[1] == channels and channels % groups == 0
+    if not fits or tuple(offset.shape) != (batch, groups * 2 * taps, *size):
         raise ValueError(
             f"weights {tuple(weight.shape)} and offsets {tuple(offset.shape)} do not fit an image {tuple(image.shape)}"
         )
-    if mask is not None and tuple(mask.shape) != (batch, taps, *size):
+    if mask is not None and tuple(mask.shape) != (batch, groups * taps, *size):
         raise ValueError(f"a mask {tuple(mask.shape)} does not fit offsets {tuple(offset.shape)}")
     # Half precision cannot tell neighbouring pixels of a large map apart.
     exact = torch.promote_types(image.dtype, torch.float32)
-    moved = offset.to(exact).view(batch, taps, 2, *size)
+    moved = offset.to(exact).reshape(batch * groups, taps, 2, *size)
     tap = torch.arange(taps, device=image.device)
     y = _starts(size[0], stride, padding, image.device)[None, :, None] + (tap // columns * dilation)[:, None, None]
     x = _starts(size[1], stride, padding, image.device)[None, None, :] + (tap % columns * dilation)[:, None, None]
@@ -66,11 +69,13 @@ def deformable_conv2d(
     places = torch.stack(
         [(2 * (x + moved[:, :, 1]) + 1) / width - 1, (2 * (y + moved[:, :, 0]) + 1) / height - 1], dim=-1
     )
-    flat = places.view(batch, taps * size[0], size[1], 2)
-    read = F.grid_sample(image.to(exact), flat, mode="bilinear", padding_mode="zeros", align_corners=False)
-    read = read.to(image.dtype).view(batch, channels, taps, *size)
+    flat = places.view(batch * groups, taps * size[0], size[1], 2)
+    grouped = image.to(exact).reshape(batch * groups, channels // groups, height, width)
+    read = F.grid_sample(grouped, flat, mode="bilinear", padding_mode="zeros", align_corners=False)
+    read = read.to(image.dtype).view(batch, groups, channels // groups, taps, *size)
     if mask is not None:
-        read = read * mask[:, None].to(read.dtype)
+        read = read * mask.view(batch, groups, 1, taps, *size).to(read.dtype)
+    read = read.view(batch, channels, taps, *size)
     summed = torch.einsum("bckhw,ock->bohw", read, weight.flatten(2).to(read.dtype))
     return summed if bias is None else summed + bias.to(summed.dtype)[:, None, None]
 

@@ -2,7 +2,8 @@
 
 Both look at modules and at nothing else: attention products written as functions, interpolation and deformable
 sampling cost nothing, and what a subclass of a known layer does is not seen. They are for comparison with printed
-numbers only; `full_macs` is the number to compare networks by.
+numbers only; `full_macs` is the number to compare networks by. A class whose attribute `counted_as` names a layer type
+is counted as that.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def count_by_convention(convention: Convention, network: nn.Module, run: Callabl
         id(child) for m in network.modules() if type(m) is nn.MultiheadAttention for child in m.children()
     }
     for module in network.modules():
-        rule = convention.rules.get(type(module))
+        rule = convention.rules.get(getattr(module, "counted_as", type(module)))
         if rule is not None and not (nn.MultiheadAttention in convention.rules and id(module) in inside_attention):
             handles.append(module.register_forward_hook(hook(rule)))
     try:
