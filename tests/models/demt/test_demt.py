@@ -1,8 +1,9 @@
 """DeMT: counts by part, attention and mixer by their definitions, images that do not see each other.
 
 Golden numbers: github.com/yangyangxu0/DeMT, commit b638e140b0bf4c37e119f2dd8b9945386103a9fc, its whole `DemtHead`
-with the weights, maps and functional of `pad_net.common`. Its attention was run one image at a time, with the reshapes of
-the PyTorch 1.7 that it names, as later ones refuse its shapes; its deformable convolution by torchvision's definition.
+with the weights, maps and functional of `pad_net.common`. Its attention was run one image at a time, with the reshapes
+of the PyTorch 1.7 that it names, as later ones refuse its shapes; its deformable convolution by the definition of
+torchvision.
 """
 
 from __future__ import annotations
