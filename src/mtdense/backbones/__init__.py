@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtdense.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from mtdense.backbones.dcnv3 import DCNv3, dcnv3
-from mtdense.backbones.factory import create_backbone
+from mtdense.backbones.factory import backbone_family, create_backbone
 from mtdense.backbones.hrnet import HRNet
 from mtdense.backbones.internimage import InternImage
 from mtdense.backbones.names import PAPER_BACKBONES
@@ -26,6 +26,7 @@ __all__ = [
     "TimmBackbone",
     "TinyBackbone",
     "VisionTransformer",
+    "backbone_family",
     "create_backbone",
     "dcnv3",
     "load_backbone_weights",

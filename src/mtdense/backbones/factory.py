@@ -20,7 +20,7 @@ from mtdense.backbones.weights import load_backbone_weights, weights_will_follow
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
 
-__all__ = ["create_backbone"]
+__all__ = ["backbone_family", "create_backbone"]
 
 # Options that a family knows, beside its weights and `overrides`.
 _OPTIONS: dict[Family, tuple[str, ...]] = {
@@ -39,7 +39,7 @@ def create_backbone(
     img_size: tuple[int, int] | None = None,
     *,
     out_blocks: Sequence[int] | None = None,
-    output_norm: bool | None = None,
+    output_norm: bool | Literal["last"] | None = None,
     class_token: bool | None = None,
     position_antialias: bool | None = None,
     fusion: Literal["bilinear", "nearest"] | None = None,
@@ -59,7 +59,7 @@ def create_backbone(
         checkpoint: Local file of weights instead; see `load_backbone_weights`.
         img_size: Input (height, width), for networks of a fixed input size.
         out_blocks: ViT: blocks, counted from 1, whose outputs are the maps.
-        output_norm: ViT: LayerNorm on the last map; Swin: a LayerNorm on each map.
+        output_norm: ViT: LayerNorm on the last map; Swin: a LayerNorm on each map, or `last`.
         class_token: ViT: run with a class token (it is never in a map).
         position_antialias: ViT: see `resize_position_embedding`.
         fusion: HRNet: how coarser branches are enlarged.
@@ -106,6 +106,15 @@ def create_backbone(
     if checkpoint is not None and not follow:
         load_backbone_weights(backbone, checkpoint)
     return backbone
+
+
+def backbone_family(name: str) -> Family | None:
+    """The family that a name of `create_backbone` belongs to; none is that of `tiny`.
+
+    Raises:
+        ConfigError: Unknown name.
+    """
+    return None if name == "tiny" else _variant(name).family
 
 
 def _variant(name: str) -> Variant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from mtdense.backbones.base import Backbone, pad_to_multiple
 from mtdense.backbones.timm_network import create_timm, statistics_of
 from mtdense.backbones.weights import bare_names, fill_backbone
 
-__all__ = ["Swin"]
+__all__ = ["Swin", "cut_windows", "join_windows", "shift_mask"]
 
 # Names of mmsegmentation's Swin (and DeMT's, TIF's) beside timm's; patterns are tried in turn on the whole name.
 _PUBLIC_NAMES = (
@@ -41,7 +41,7 @@ class Swin(Backbone):
         name: A timm name, with or without a tag.
         pretrained: Download timm's weights of this tag.
         output_norm: A LayerNorm of its own on each map (the public segmentation code). Weights of a classifier have
-            none, and leave them at their initial values.
+            none, and leave them at their initial values. `last` is the classifier's own LayerNorm on the last map only.
         drop_path_rate: Rate of stochastic depth at the last block, rising linearly from 0.
         checkpointing: Recompute each block in the backward pass.
         overrides: Further arguments of timm's constructor (`depths`, `embed_dim`, `num_heads`).
@@ -58,7 +58,7 @@ class Swin(Backbone):
         self,
         name: str,
         pretrained: bool = False,
-        output_norm: bool = True,
+        output_norm: bool | Literal["last"] = True,
         drop_path_rate: float | None = None,
         checkpointing: bool = False,
         overrides: Mapping[str, Any] | None = None,
@@ -67,12 +67,14 @@ class Swin(Backbone):
         if drop_path_rate is not None:
             options["drop_path_rate"] = drop_path_rate
         network = create_timm(name, False, {**options, **(overrides or {})})
-        network.norm = nn.Identity()
+        if output_norm != "last":
+            network.norm = nn.Identity()
         channels = [int(info["num_chs"]) for info in network.feature_info]
         strides = [int(info["reduction"]) for info in network.feature_info]
         super().__init__(channels, strides, *statistics_of(name))
         self.network = network
-        self.norms = nn.ModuleList(nn.LayerNorm(width) if output_norm else nn.Identity() for width in channels)
+        own_norms = output_norm is True
+        self.norms = nn.ModuleList(nn.LayerNorm(width) if own_norms else nn.Identity() for width in channels)
         self.patch_size = (int(network.patch_embed.patch_size[0]), int(network.patch_embed.patch_size[1]))
         self.checkpointing = checkpointing
         if pretrained:
@@ -85,19 +87,21 @@ class Swin(Backbone):
         maps: list[Tensor] = []
         for stage, norm in zip(self.network.layers, self.norms, strict=True):
             x = stage.downsample(x)
-            mask = _shift_mask(stage.blocks, x)
+            mask = shift_mask(stage.blocks, x)
             for block in stage.blocks:
                 if self.checkpointing and self.training:
                     x = checkpoint(_run_block, block, x, mask, use_reentrant=False)
                 else:
                     x = _run_block(block, x, mask)
-            maps.append(norm(x).permute(0, 3, 1, 2))
+            last = len(maps) == len(self.norms) - 1
+            maps.append(norm(self.network.norm(x) if last else x).permute(0, 3, 1, 2))
         return maps
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names of timm, of the original Swin code, or mmsegmentation."""
         if any(key.startswith("network.") for key in state):
             return dict(state)
+        own = self.state_dict()
         kept = {key: value for key, value in state.items() if not key.endswith(_BUFFERS)}
         if any(key.startswith("stages.") for key in kept):
             return dict(_from_public(key, value) for key, value in kept.items())
@@ -108,32 +112,41 @@ class Swin(Backbone):
             found = re.fullmatch(r"layers\.(\d+)\.downsample\.(.*)", key) if original else None
             if found:
                 named[f"network.layers.{int(found[1]) + 1}.downsample.{found[2]}"] = value
-            elif not key.startswith("norm."):
+            elif not key.startswith("norm.") or "network." + key in own:
                 named["network." + key] = value
         return named
 
 
-def _run_block(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-    """One block on (B, H, W, C)."""
-    height, width = x.shape[1:3]
+def cut_windows(block: Any, x: Tensor) -> Tensor:
+    """A map (B, H, W, C), padded and shifted as a block of a Swin wants it, in windows (B * number, positions, C)."""
     rows, columns = block.window_size
     down, right = block.shift_size
-    shifted = down or right
-    y = F.pad(block.norm1(x), (0, 0, 0, -width % columns, 0, -height % rows))
-    padded = y.shape
-    if shifted:
-        y = torch.roll(y, (-down, -right), (1, 2))
-    windows = window_partition(y, (rows, columns)).flatten(1, 2)
-    windows = block.attn(windows, mask if shifted else None).unflatten(1, (rows, columns))
-    y = window_reverse(windows, (rows, columns), padded[1], padded[2])
-    if shifted:
-        y = torch.roll(y, (down, right), (1, 2))
-    x = x + block.drop_path1(y[:, :height, :width])
+    x = F.pad(x, (0, 0, 0, -x.shape[2] % columns, 0, -x.shape[1] % rows))
+    if down or right:
+        x = torch.roll(x, (-down, -right), (1, 2))
+    windows: Tensor = window_partition(x, (rows, columns)).flatten(1, 2)
+    return windows
+
+
+def join_windows(block: Any, windows: Tensor, size: tuple[int, int]) -> Tensor:
+    """What `cut_windows` has cut of a map of this height and width, put together again."""
+    (rows, columns), (down, right), (height, width) = block.window_size, block.shift_size, size
+    padded = height + -height % rows, width + -width % columns
+    x: Tensor = window_reverse(windows.unflatten(1, (rows, columns)), (rows, columns), *padded)
+    if down or right:
+        x = torch.roll(x, (down, right), (1, 2))
+    return x[:, :height, :width]
+
+
+def _run_block(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
+    """One block on (B, H, W, C)."""
+    windows = block.attn(cut_windows(block, block.norm1(x)), mask if any(block.shift_size) else None)
+    x = x + block.drop_path1(join_windows(block, windows, (x.shape[1], x.shape[2])))
     out: Tensor = x + block.drop_path2(block.mlp(block.norm2(x)))
     return out
 
 
-def _shift_mask(blocks: nn.Sequential, x: Tensor) -> Tensor | None:
+def shift_mask(blocks: nn.Sequential, x: Tensor) -> Tensor | None:
     """What the shifted blocks of a stage add to their scores: -100 between places that the shift brought together."""
     every: list[Any] = list(blocks)
     shifted = next((block for block in every if any(block.shift_size)), None)
