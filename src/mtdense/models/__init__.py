@@ -20,6 +20,7 @@ from mtdense.models.prompted_baseline import PromptedBaseline
 from mtdense.models.prototype import Prototype
 from mtdense.models.semi_supervised import SemiSupervised
 from mtdense.models.single_task import SingleTask
+from mtdense.models.task_prompter import TaskPrompter
 from mtdense.models.tif import TIF
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Prototype",
     "SemiSupervised",
     "SingleTask",
+    "TaskPrompter",
     "load",
     "read_checkpoint",
 ]

@@ -148,12 +148,20 @@ class ViTChannelAttention(_ChannelAttention):
         options: See `PromptOptions`.
         grid: See `_ChannelAttention`.
         updates: Whether prompts go on.
+        scored: Whether the weights of channels are asked for.
 
     Raises:
         ConfigError: The grid does not fall into the windows of the heads.
     """
 
-    def __init__(self, width: int, options: PromptOptions, grid: tuple[int, int] | None, updates: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        options: PromptOptions,
+        grid: tuple[int, int] | None,
+        updates: bool = True,
+        scored: bool = True,
+    ) -> None:
         super().__init__(options, grid)
         if self.grid[0] % options.windows or self.grid[1] % options.windows:
             raise ConfigError(
@@ -164,10 +172,11 @@ class ViTChannelAttention(_ChannelAttention):
         self.query = nn.Linear(width, self.positions)
         self.expand = nn.Linear(self.positions, width) if updates or options.unused_parts else None
         self.updates = updates
+        self.scored = scored
         if not updates and self.expand is not None:
             self.expand.requires_grad_(False)
 
-    def forward(self, x: Tensor, prompts: Tensor) -> tuple[Tensor | None, Tensor]:
+    def forward(self, x: Tensor, prompts: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Runs it.
 
         Args:
@@ -177,8 +186,10 @@ class ViTChannelAttention(_ChannelAttention):
         Returns:
             See `SwinChannelAttention.forward`.
         """
-        channels = self.describe(x)
-        out, weights = self.attend(self.query(prompts), channels, channels if self.values else None, self.grid)
+        out, weights = self.query(prompts), None
+        if self.values or self.scored:
+            channels = self.describe(x)
+            out, weights = self.attend(out, channels, channels if self.values else None, self.grid)
         return (self.expand(out) if self.updates and self.expand is not None else None), weights
 
 
