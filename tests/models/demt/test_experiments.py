@@ -42,6 +42,7 @@ def test_recipe(name: str) -> None:
     assert sum(p.numel() for p in module.network.parameters()) == params
 
 
+@pytest.mark.slow
 def test_trains_goes_on_tests_and_predicts(
     mtdense_main: Main, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

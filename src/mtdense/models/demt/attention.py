@@ -47,8 +47,7 @@ class PlaceAttention(nn.MultiheadAttention):
             return F.linear(tokens, weights[index], biases[index])
 
         def split(tokens: Tensor) -> Tensor:
-            maps = tokens.unflatten(1, (-1, places))
-            return maps.unflatten(-1, (self.num_heads, self.head_dim))
+            return tokens.reshape(len(tokens), -1, places, self.num_heads, self.head_dim)
 
         values = project(2, value)
         if query.shape[1] == key.shape[1] == places:
