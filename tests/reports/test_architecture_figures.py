@@ -62,6 +62,26 @@ def test_each_validation_has_a_folder_and_training_is_untouched(tmp_path: Path) 
     assert (tmp_path / "figures" / "step-000002" / "predictions.png").is_file()
 
 
+def test_loading_peers_draws_no_random_number(tmp_path: Path) -> None:
+    peer = Drawing(tasks=SPECS, backbone="tiny", preset="tiny")
+    file = tmp_path / "peer.ckpt"
+    torch.save(
+        {
+            "state_dict": peer.state_dict(),
+            "hyper_parameters": dict(peer.hparams),
+            "mtdense": {"model_class": "mtdense.models.MTLBaseline"},
+        },
+        file,
+    )
+    after = []
+    for peers in ([], [str(file)]):
+        torch.manual_seed(3)
+        callback = ArchitectureFigures(images=1, peers=peers)
+        callback.setup(trainer(tmp_path, []), peer, "fit")
+        after.append(torch.rand(1).item())
+    assert after[0] == after[1]
+
+
 def test_first_images_cuts_all_that_belongs_to_them() -> None:
     batch = make_batch(SPECS, {name: [True, False, True] for name in SPECS})
     few = first_images(batch, 2)

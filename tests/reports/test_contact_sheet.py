@@ -101,3 +101,21 @@ def test_bad_rows_are_refused(tmp_path):
     row = ContactRow(np.zeros((4, 4, 3), np.uint8), {"depth": np.ones((4, 4))}, {"depth": np.ones((4, 5))}, "kitchen")
     with pytest.raises(ConfigError, match="kitchen: depth"):
         contact_sheet([row], tasks_of("depth"), tmp_path / "a.png")
+
+
+def test_peers_stand_behind_the_prediction_of_their_task(tmp_path):
+    image = np.full((64, 80, 3), 7, np.uint8)
+    zeros, ones = np.zeros((64, 80), int), np.ones((64, 80), int)
+    row = ContactRow(image, {"semseg": zeros}, {"semseg": ones}, peers={"a": {"semseg": zeros}, "b": {"other": ones}})
+    bare = ContactRow(image, {"semseg": zeros}, {"semseg": ones})
+    sheet = np.asarray(Image.open(contact_sheet([row, bare], two_colours(), tmp_path / "a.png")))
+    tile = 3 * 64 * 3 * 80
+    # Two labels and one peer, two predictions; what a peer lacks is a grey tile, and a peer without the task no column.
+    assert [count(sheet, colour) for colour in (RED, GREEN)] == [3 * tile, 2 * tile]
+    assert tile <= count(sheet, [UNLABELLED_GREY] * 3) < 1.1 * tile
+    assert sheet.shape[1] == 2 * 12 + 4 * 240 + 3 * 4 + 12
+    rightmost = [int(np.argwhere((sheet == np.array(c)).all(-1))[:, 1].max()) for c in (RED, GREEN)]
+    assert rightmost[0] > rightmost[1]
+    wrong = ContactRow(image, {"semseg": zeros}, peers={"a": {"semseg": ones[:32]}})
+    with pytest.raises(ConfigError, match="semseg has a target of size"):
+        contact_sheet([wrong], two_colours(), tmp_path / "b.png")

@@ -110,8 +110,11 @@ class Swin(Backbone):
         named: dict[str, Tensor] = {}
         for key, value in kept.items():
             found = re.fullmatch(r"layers\.(\d+)\.downsample\.(.*)", key) if original else None
+            norm = re.fullmatch(r"norm(\d)\.(.*)", key)
             if found:
                 named[f"network.layers.{int(found[1]) + 1}.downsample.{found[2]}"] = value
+            elif norm:
+                named[f"norms.{norm[1]}.{norm[2]}"] = value
             elif not key.startswith("norm.") or "network." + key in own:
                 named["network." + key] = value
         return named

@@ -47,7 +47,7 @@ from mtdense.training.callbacks import RandomState, SaveLast
 from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from mtdense.training.loading import RestoreLoader
 
-__all__ = ["NO_ROOT", "MTDenseCLI", "build_experiment", "build_model", "run_lightning"]
+__all__ = ["NO_ROOT", "MTDenseCLI", "build_data", "build_experiment", "build_model", "run_lightning"]
 
 
 NO_ROOT = "."
@@ -255,16 +255,46 @@ def build_experiment(names: Sequence[str], options: Sequence[str] = ()) -> tuple
     config = merge(merged_configs([BASE_CONFIG]), merged_configs(names))
     # The class of a data set wants its folder; nothing is read from it.
     config = merge({"data": {"init_args": {"root": NO_ROOT}}} if _takes_root(config) else {}, config)
+    cli = _build(config, options, None)
+    return cli.model, cli.datamodule
+
+
+def build_data(checkpoint: CheckpointInfo, names: Sequence[str] = (), options: Sequence[str] = ()) -> DenseDataModule:
+    """The data of a checkpoint, or what configurations and options say of data over them.
+
+    Args:
+        checkpoint: Its classes are checked here.
+        names: Configurations, as `--config` takes them.
+        options: Further options of `mtdense test`.
+
+    Raises:
+        MTDenseError: Any fault that the user can mend.
+    """
+    _quiet()
+    _check_classes(checkpoint)
+    config = checkpoint_config(checkpoint, options, merged_configs(names))
+    if not config.get("data"):
+        raise ConfigError(f"{checkpoint.path} does not name its data", "name them by `--config` or `--data`.")
+    data: DenseDataModule = _build(merge(merged_configs([BASE_CONFIG]), config), options, checkpoint).datamodule
+    return data
+
+
+def _build(config: dict[str, Any], options: Sequence[str], checkpoint: CheckpointInfo | None) -> MTDenseCLI:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(plain(config), sort_keys=False), encoding="utf-8")
         logging.disable(logging.INFO)
         try:
             with weights_follow():
-                cli = _BuildOnly(["fit", "--config", str(path), *options], None, None)
+                return _BuildOnly(["fit", "--config", str(path), *options], checkpoint, None)
         finally:
             logging.disable(logging.NOTSET)
-    return cli.model, cli.datamodule
+
+
+def _check_classes(checkpoint: CheckpointInfo) -> None:
+    resolve_class(checkpoint.model_class, DenseModule)
+    if checkpoint.data_class is not None:
+        resolve_class(checkpoint.data_class, L.LightningDataModule)
 
 
 def _takes_root(config: dict[str, Any]) -> bool:
@@ -306,9 +336,7 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
             raise ConfigError(
                 f"{ckpt_path} holds imported weights and no training to go on with", "test or predict with it."
             )
-        resolve_class(checkpoint.model_class, DenseModule)
-        if checkpoint.data_class is not None:
-            resolve_class(checkpoint.data_class, L.LightningDataModule)
+        _check_classes(checkpoint)
         config = checkpoint_config(checkpoint, rest, config)
         if images is not None:
             config["data"] = images_config(images, checkpoint)

@@ -39,6 +39,7 @@ class ContactRow:
         predictions: {task: prediction of the same layout}.
         id: Written below the image.
         withheld: Tasks whose targets a label mask leaves out: drawn faded and struck through.
+        peers: {network: its predictions}: of further networks, whose names head columns of their own.
     """
 
     image: Picture
@@ -46,9 +47,15 @@ class ContactRow:
     predictions: Mapping[str, ArrayAny] = field(default_factory=dict)
     id: str = ""
     withheld: Collection[str] = ()
+    peers: Mapping[str, Mapping[str, ArrayAny]] = field(default_factory=dict)
 
 
-def rows_from_batch(batch: Batch, predictions: Mapping[str, Any], limit: int | None = None) -> list[ContactRow]:
+def rows_from_batch(
+    batch: Batch,
+    predictions: Mapping[str, Any],
+    limit: int | None = None,
+    peers: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[ContactRow]:
     """Rows for the images of a batch, padding cut off.
 
     Targets of another size than the images, such as those of a protocol that scores at its own, are left out.
@@ -57,6 +64,7 @@ def rows_from_batch(batch: Batch, predictions: Mapping[str, Any], limit: int | N
         batch: Images, targets and which of them are labelled.
         predictions: {task: (B, H, W), (B, 3, H, W) or a list} on the same canvas, as `Task.predict_batch` gives them.
         limit: Take only the first images of the batch.
+        peers: {network: its predictions, likewise}.
     """
     count = batch["image"].shape[0] if limit is None else min(limit, batch["image"].shape[0])
     rows = []
@@ -68,17 +76,22 @@ def rows_from_batch(batch: Batch, predictions: Mapping[str, Any], limit: int | N
             for name, target in batch["targets"].items()
             if batch["labelled"][name][i] and canvas_of(target[i]) == image.shape[:2]
         }
-        drawn = {name: part_of(prediction[i], content) for name, prediction in predictions.items()}
+        drawn = _parts(predictions, i, content)
+        others = {name: _parts(of, i, content) for name, of in (peers or {}).items()}
         top, left, height, width = content
         shown = image[top : top + height, left : left + width]
-        rows.append(ContactRow(shown, targets, drawn, batch["id"][i]))
+        rows.append(ContactRow(shown, targets, drawn, batch["id"][i], peers=others))
     return rows
 
 
-def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, LabelKind], path: Path) -> Path:
-    """Draws one line per image: the image, then target and prediction of each task.
+def _parts(predictions: Mapping[str, Any], place: int, content: Sequence[int]) -> dict[str, ArrayAny]:
+    return {name: part_of(prediction[place], content) for name, prediction in predictions.items()}
 
-    A task's target and prediction share one colour scale. Columns that no row fills are left out, so rows without
+
+def contact_sheet(rows: Sequence[ContactRow], tasks: Mapping[str, LabelKind], path: Path) -> Path:
+    """Draws one line per image: the image, then of each task target, prediction and those of further networks.
+
+    A task's target and predictions share one colour scale. Columns that no row fills are left out, so rows without
     any labels give image and predictions only; a single missing label is a grey tile.
 
     Args:
@@ -122,13 +135,15 @@ _Column = tuple[str, str]
 
 
 def _columns(rows: Sequence[ContactRow], tasks: Mapping[str, LabelKind]) -> list[_Column]:
-    """(task, "target" | "prediction") of each column after the image's, which is ("", "image")."""
+    """(task, "target", "prediction" or a network) of each column after the image's, which is ("", "image")."""
     columns: list[_Column] = [("", "image")]
     for name in tasks:
         if any(name in row.targets for row in rows):
             columns.append((name, "target"))
         if any(name in row.predictions for row in rows):
             columns.append((name, "prediction"))
+        peers = dict.fromkeys(peer for row in rows for peer, drawn in row.peers.items() if name in drawn)
+        columns += [(name, peer) for peer in peers]
     return columns
 
 
@@ -152,18 +167,22 @@ def _strike(picture: Picture) -> Picture:
 
 
 def _draw_pair(row: ContactRow, name: str, task: LabelKind) -> dict[str, Picture]:
-    target, prediction = row.targets.get(name), row.predictions.get(name)
-    if target is not None and prediction is not None:
+    target = row.targets.get(name)
+    given = {"prediction": row.predictions.get(name), **{peer: drawn.get(name) for peer, drawn in row.peers.items()}}
+    for prediction in given.values():
+        if target is None or prediction is None:
+            continue
         sizes = task.label_size(target), task.label_size(prediction)
         if sizes[0] != sizes[1]:
             raise ConfigError(
                 f"{row.id or 'image'}: {name} has a target of size {sizes[0]}, a prediction of {sizes[1]}",
                 "bring the prediction to the target's grid first.",
             )
-    given = {"target": target, "prediction": prediction}
-    return {
-        part: task.draw_over(row.image, values, like=target) for part, values in given.items() if values is not None
-    }
+    like = target
+    if like is None and row.peers:
+        like = next((values for values in given.values() if values is not None), None)
+    given["target"] = target
+    return {part: task.draw_over(row.image, values, like=like) for part, values in given.items() if values is not None}
 
 
 def _scale(picture: Picture, height: int) -> Picture:

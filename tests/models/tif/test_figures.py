@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mtdense.models import TIF
+from mtdense.models.diagnosis import draw_tables
 from mtdense.models.tif import attention_divergence, task_distance
 from mtdense.models.tif.distances import places_inside
-from mtdense.models.tif.figures import draw_distances, draw_maps, principal_colours
+from mtdense.models.tif.figures import draw_maps, principal_colours
 from tests.models.helpers import SPECS, make_batch
 
 
@@ -103,6 +104,29 @@ def test_distances_of_a_network(features: Any) -> None:
         assert (table.max().item() < 1e-5) is (features == "input")
 
 
+def test_diagnostics_of_a_network() -> None:
+    """Each distance at each scale, and LTHD's change from the kept maps; the option of the network is no matter."""
+    model = build(distance_metric="l2")
+    batch = make_batch(SPECS)
+    # The second image fills half of its canvas.
+    batch["meta"]["content"][1] = torch.tensor([0, 0, 32, 20])
+    with torch.no_grad():
+        outputs = model.run_network(batch)
+    numbers = model.diagnostics(batch, outputs)
+    metrics = ("cosine", "l2", "cka", "attention")
+    expected = [f"task_distance/{metric}/scale_{i}" for metric in metrics for i in (2, 3)]
+    assert sorted(numbers) == sorted([*expected, "lthd_change/scale_0", "lthd_change/scale_1"])
+    cosine = numbers["task_distance/cosine/scale_2"]
+    assert torch.equal(cosine.values, model.task_distances(batch, outputs, "cosine")[2])
+    assert "behind SFD" in cosine.about
+    change = numbers["lthd_change/scale_0"].values
+    assert change.shape == (2, 3)
+    for t, name in enumerate(model.tasks):
+        before, after = (outputs.features[key][name][0][1:, :, :, :5] for key in ("task_maps", "refined"))
+        by_hand = 1 - torch.nn.functional.cosine_similarity(before, after).mean()
+        assert change[1, t].item() == pytest.approx(by_hand.item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("options", [{}, {"task_proj": "conv1x1", "distillation": "cross"}], ids=str)
 def test_attention_recomputed_from_kept_maps_is_that_of_the_pass(options: dict[str, Any]) -> None:
     model = build(distance_metric="attention", **options)
@@ -116,18 +140,6 @@ def test_attention_recomputed_from_kept_maps_is_that_of_the_pass(options: dict[s
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------
-def test_table_is_brightest_where_tasks_are_far() -> None:
-    picture = draw_distances([np.array([[0.0, 0.9], [0.9, np.nan]], dtype=np.float32), np.zeros((2, 2), np.float32)])
-    assert picture.shape == (96, 96 + 2 + 96, 3)
-    assert picture.dtype == np.uint8
-    light = picture.astype(int).sum(-1)
-    assert light[2, 50] == light[50, 2] > light[2, 2]
-    assert picture[94, 94].tolist() == [128, 128, 128]
-    # Both tables are on one scale, and the cells hold numbers.
-    assert picture[2, 100].tolist() == picture[2, 2].tolist()
-    assert len(np.unique(picture[:48, :48].reshape(-1, 3), axis=0)) > 2
-
-
 def test_maps_stand_in_rows() -> None:
     x = torch.zeros(2, 2, 3)
     x[:, 1, 2] = torch.tensor([3.0, -4.0])
@@ -156,8 +168,8 @@ def test_figures_of_a_network() -> None:
     figures = model.figures(batch, outputs)
     assert sorted(figures) == ["lthd", "lthd_attention", "task_distance"]
     assert all(p.dtype == np.uint8 and p.ndim == 3 and p.shape[2] == 3 for p in figures.values())
-    tables = [model.task_distances(batch, outputs)[i].mean(0).numpy() for i in (3, 2)]
-    assert np.array_equal(figures["task_distance"], draw_distances(tables))
+    tables = {f"scale {i}": model.task_distances(batch, outputs)[i].mean(0).numpy() for i in (3, 2)}
+    assert np.array_equal(figures["task_distance"], draw_tables(tables, ["semseg", "depth", "normals"]))
     # Scale 0 is 8 x 10, 8 times as large: before and after as norms, before and after as colours.
     assert figures["lthd"].shape == (3 * 64 + 4, 4 * 80 + 6, 3)
     before, after = outputs.features["task_maps"]["semseg"][0][0], outputs.features["refined"]["semseg"][0][0]

@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["attention_divergence", "places_inside", "task_distance"]
+__all__ = ["DISTANCES", "attention_divergence", "places_inside", "task_distance"]
+
+DISTANCES = {
+    "cosine": "1 - cosine of two tasks' features, mean over places",
+    "l2": "length of the difference of two tasks' maps, each scaled to length 1",
+    "cka": "1 - linear centred kernel alignment of two tasks' maps over places",
+    "attention": "symmetric Kullback-Leibler divergence of two tasks' attention in SFD, nats",
+}
+"""What each distance is, in words; see `task_distance` and `attention_divergence`."""
 
 
 def places_inside(content: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Tensor:

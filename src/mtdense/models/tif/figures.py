@@ -1,4 +1,4 @@
-"""Pictures of tables of distances and of feature maps (figures 6 and 7 of the paper)."""
+"""Pictures of feature maps (figure 7 of the paper)."""
 
 from __future__ import annotations
 
@@ -7,44 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mtdense.tasks.colours import beside, draw_scale
 
-__all__ = ["draw_distances", "draw_maps", "principal_colours"]
+__all__ = ["draw_maps", "principal_colours"]
 
-Values = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-_CELL = 48
 _MIN_HEIGHT = 64
-
-
-def draw_distances(tables: Sequence[Values]) -> Picture:
-    """Figure 6: tables (T, T) side by side on one scale, dark is near, with the numbers in the cells.
-
-    Args:
-        tables: Distances, a row and a column per task in the same order; NaN is drawn grey.
-    """
-    highest = max(max((float(v) for v in table.flat if np.isfinite(v)), default=0.0) for table in tables)
-    return beside([_draw_table(table, max(highest, 1e-12)) for table in tables])
-
-
-def _draw_table(table: Values, highest: float) -> Picture:
-    known = np.isfinite(table)
-    shares = np.where(known, table, 0) / highest
-    grow = (_CELL, _CELL)
-    cells = draw_scale(np.kron(shares, np.ones(grow)), np.kron(known, np.ones(grow)).astype(bool))
-    image = Image.fromarray(cells)
-    pencil = ImageDraw.Draw(image)
-    font = ImageFont.load_default(12)
-    for (row, column), value in np.ndenumerate(table):
-        middle = (column * _CELL + _CELL / 2, row * _CELL + _CELL / 2)
-        # Black on the bright half of the scale, white on the dark one.
-        ink = (0, 0, 0) if shares[row, column] > 0.6 else (255, 255, 255)
-        pencil.text(middle, f"{value:.3g}", fill=ink, font=font, anchor="mm")
-    return np.asarray(image)
 
 
 def draw_maps(rows: Sequence[Mapping[str, Sequence[Tensor]]]) -> Picture:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from mtdense.data.sample import Batch
 from mtdense.models.base import DenseModule
+from mtdense.models.diagnosis import Diagnosis, draw_tables
 from mtdense.models.outputs import Outputs
-from mtdense.models.tif.distances import attention_divergence, places_inside, task_distance
-from mtdense.models.tif.figures import draw_distances, draw_maps
+from mtdense.models.tif.distances import DISTANCES, attention_divergence, places_inside, task_distance
+from mtdense.models.tif.figures import draw_maps
 from mtdense.models.tif.lthd import resize_attention
 from mtdense.models.tif.network import TIFNetwork
 from mtdense.models.tif.options import (
@@ -159,26 +160,57 @@ class TIF(DenseModule):
 
     # ---- figures 6 and 7 -------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def task_distances(self, batch: Batch, outputs: Outputs) -> dict[int, Tensor]:
+    def task_distances(self, batch: Batch, outputs: Outputs, metric: DistanceMetric | None = None) -> dict[int, Tensor]:
         """Figure 6 in numbers: {scale: distance between each two tasks, (B, T, T)}, at the scales with SFD.
 
         Places outside the image count nothing. Tasks stand in the model's order.
+
+        Args:
+            batch: Images.
+            outputs: Of this network for them.
+            metric: Null takes the option `distance_metric`.
         """
         h, features = self.hparams, outputs.features
+        metric = metric or cast(DistanceMetric, h["distance_metric"])
         canvas = (batch["image"].shape[-2], batch["image"].shape[-1])
         distances = {}
         for scale in self._network.options.sfd_scales:
             maps = [maps[scale] for maps in features["task_maps"].values()]
             grid = (maps[0].shape[-2], maps[0].shape[-1])
             places = places_inside(batch["meta"]["content"], canvas, grid)
-            if h["distance_metric"] == "attention":
+            if metric == "attention":
                 scores = list(self._network.attention(scale, features["task_maps"]).values())
                 distances[scale] = attention_divergence(scores, places)
                 continue
             if h["distance_features"] == "refined":
                 maps = [maps[scale] for maps in features["refined"].values()]
-            distances[scale] = task_distance(maps, h["distance_metric"], places)
+            distances[scale] = task_distance(maps, metric, places)
         return distances
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch, outputs: Outputs) -> dict[str, Diagnosis]:
+        """Figures 6 and 7 in numbers, image by image; a network without SFD or LTHD has none of them.
+
+        * `task_distance/<metric>/scale_<i>`: (B, T, T), see `task_distance` and `attention_divergence`;
+        * `lthd_change/scale_<i>`: (B, T), mean over places of 1 - cos of a task's feature before and after LTHD.
+        """
+        options, features = self._network.options, outputs.features
+        numbers = {}
+        where = "behind SFD" if self.hparams["distance_features"] == "refined" else "in front of SFD"
+        for metric in get_args(DistanceMetric):
+            about = f"{DISTANCES[metric]}{'' if metric == 'attention' else f', {where}'}"
+            for scale, values in self.task_distances(batch, outputs, metric).items():
+                numbers[f"task_distance/{metric}/scale_{scale}"] = Diagnosis(about, values)
+        canvas = (batch["image"].shape[-2], batch["image"].shape[-1])
+        for scale in options.lthd_scales if options.lthd == "on" else ():
+            changes = []
+            for name in self.tasks:
+                pair = [features[table][name][scale] for table in ("task_maps", "refined")]
+                places = places_inside(batch["meta"]["content"], canvas, (pair[0].shape[-2], pair[0].shape[-1]))
+                changes.append(task_distance(pair, "cosine", places)[:, 0, 1])
+            about = "1 - cosine of a task's feature before and after LTHD, mean over places"
+            numbers[f"lthd_change/scale_{scale}"] = Diagnosis(about, torch.stack(changes, dim=1))
+        return numbers
 
     def figures(self, batch: Batch, outputs: Outputs) -> dict[str, ArrayAny]:
         """Pictures of what SFD and LTHD do; a network without them has none.
@@ -193,11 +225,12 @@ class TIF(DenseModule):
         pictures: dict[str, ArrayAny] = {}
         if options.sfd_scales:
             distances = {i: d.mean(0).cpu() for i, d in self.task_distances(batch, outputs).items()}
-            pictures["task_distance"] = draw_distances([distances[i].numpy() for i in sorted(distances, reverse=True)])
+            tables = {f"scale {i}": distances[i].numpy() for i in sorted(distances, reverse=True)}
+            pictures["task_distance"] = draw_tables(tables, list(self.tasks))
         if options.lthd == "on":
             scale = options.lthd_scales[0]
-            tables = features["task_maps"], features["refined"]
-            pairs = [[maps[name][scale][0].detach() for maps in tables] for name in self.tasks]
+            both = features["task_maps"], features["refined"]
+            pairs = [[maps[name][scale][0].detach() for maps in both] for name in self.tasks]
             pictures["lthd"] = draw_maps([{"norm": pair, "pca": pair} for pair in pairs])
             rows = self._attention_of_centre(batch, outputs)
             pictures["lthd_attention"] = draw_maps([{"share": row} for row in rows])
