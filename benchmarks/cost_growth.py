@@ -1,10 +1,10 @@
 """How the cost of architectures grows with the number of tasks and the size of the image.
 
-    python -m benchmarks.cost_growth --out docs
+    python -m benchmarks.cost_growth --figure docs/cost_growth.png
 
 counts parameters and multiply-accumulates (all of them, attention included) of one image at inference, on the meta
 device: nothing is computed or downloaded. Every task is a copy of depth, one value a pixel, so that the number of tasks
-alone changes. Writes OUT/cost_growth.md and OUT/cost_growth.png (matplotlib).
+alone changes. Prints the tables of docs/cost_growth.md; the figure needs matplotlib.
 """
 
 from __future__ import annotations
@@ -135,21 +135,21 @@ def draw(points: Sequence[Point], path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Counts all, prints the tables, and writes `cost_growth.json` and `cost_growth.png`."""
+    """Counts all, prints the tables or all points, and draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default=BACKBONE, help="default: %(default)s")
     parser.add_argument("--preset", default="paper", help="default: %(default)s")
     parser.add_argument("--tasks", type=int, default=max(TASKS), metavar="N", help="1 to N (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for figure and numbers")
+    parser.add_argument("--figure", type=Path, help="picture to write, such as growth.png")
+    parser.add_argument("--json", action="store_true", help="print every point as JSON instead")
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
     wanted = [(method, number) for method in METHODS for number in range(1, args.tasks + 1)]
     points: list[Point] = []
     for method, number in track(wanted, "Counting"):
         points += count(method, number, SIZES, {"preset": args.preset, **METHODS[method]}, args.backbone)
-    draw(points, args.out / "cost_growth.png")
-    (args.out / "cost_growth.json").write_text(json.dumps([asdict(p) for p in points], indent=1) + "\n")
-    print(to_markdown(points), end="")
+    if args.figure is not None:
+        draw(points, args.figure)
+    print(json.dumps([asdict(p) for p in points], indent=1) if args.json else to_markdown(points).rstrip("\n"))
     return 0
 
 

@@ -50,18 +50,18 @@ def test_decoders_of_tif_do_not_meet() -> None:
     assert [b - a for a, b in pairwise(steps)] == [2 * 2 * 16 * 16] * 2
 
 
-def test_files_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(cost_growth, "SIZES", SIZES)
     monkeypatch.setattr(cost_growth, "METHODS", {name: cost_growth.METHODS[name] for name in ("TIF", "ATRC")})
-    arguments = ["--backbone", "tiny", "--preset", "tiny", "--tasks", "2", "--out", str(tmp_path)]
-    assert cost_growth.main(arguments) == 0
+    arguments = ["--backbone", "tiny", "--preset", "tiny", "--tasks", "2"]
+    assert cost_growth.main([*arguments, "--figure", str(tmp_path / "growth.png")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| parameters [M] | 1 task | 2 tasks | the last task |"
     assert [line.split(" | ")[0] for line in lines[2:4]] == ["| TIF", "| ATRC"]
     assert [line.split(" | ")[1] for line in lines[7:]] == ["32×40", "64×80"] * 2
-    points = json.loads((tmp_path / "cost_growth.json").read_text())
-    assert len(points) == 2 * 2 * 2
-    assert {point["tasks"] for point in points} == {1, 2}
-    assert Image.open(tmp_path / "cost_growth.png").size == (640, 320)
+    assert Image.open(tmp_path / "growth.png").size == (640, 320)
+    assert cost_growth.main([*arguments, "--json"]) == 0
+    points = json.loads(capsys.readouterr().out)
+    assert [point["tasks"] for point in points] == [1, 1, 2, 2] * 2
     assert torch.get_default_device().type != "meta"
