@@ -26,8 +26,8 @@ def test_more_tasks_and_pixels_cost_more(method: str) -> None:
     assert task_names() == before
     for small, large in points:
         assert (small.params, small.tasks) == (large.params, large.tasks)
-        # Four times the pixels: four times the convolutions, and more of attention.
-        assert 3.9 * small.macs < large.macs < 17 * small.macs
+        # Four times the convolutions (a little less, for small maps were rounded up), and more of attention.
+        assert 3.7 * small.macs < large.macs < 17 * small.macs
         assert 0 < small.backbone_macs < small.macs
     for fewer, more in pairwise(points):
         assert all(a.params < b.params and a.macs < b.macs for a, b in zip(fewer, more, strict=True))
