@@ -23,7 +23,19 @@ LIGHTNING = {
     "predict": "write a checkpoint's predictions as pictures and arrays",
 }
 # One file each in this folder.
-_COMMANDS = ("demo", "data", "score", "table", "evidence", "diagnose", "trivial", "bench", "profile", "weights", "doctor")
+_COMMANDS = (
+    "demo",
+    "data",
+    "score",
+    "table",
+    "evidence",
+    "diagnose",
+    "trivial",
+    "bench",
+    "profile",
+    "weights",
+    "doctor",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
