@@ -19,6 +19,7 @@ from torch import Tensor
 
 import mtdense
 from mtdense.backbones import create_backbone
+from mtdense.cli.lightning_cli import build_experiment
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from mtdense.models import DenseModule
 from mtdense.models.invpt.published import official_sources
@@ -126,8 +127,6 @@ def test_invpt(mtdense_main: Main, tmp_path: Path) -> None:
     options = ("--model.preset", "tiny", "--model.backbone_options", json.dumps(VIT), "--data.size", "[64, 96]")
     name = ("--config", "nyud_atrc/full/invpt-vit_base.yaml", "--model.pretrained", "false")
     options += ("--model.input_size", "[64, 96]", "--model.unused_parts", "true")
-    from mtdense.cli.lightning_cli import build_experiment
-
     torch.manual_seed(0)
     ours = build_experiment([name[1]], options)[0].eval()
     file = save_like_invpt(tmp_path / "official.pth.tar", published_invpt(ours))
@@ -258,6 +257,7 @@ def test_bad_files_and_options(mtdense_main: Main, atrc: tuple[Path, Path], tmp_
         (("atrc", file, "--config", config, "--out", config), "is there already"),
         (("internimage", file, *own, "--backbone", "internimage_b"), "not for an experiment"),
         (("internimage", file, *own[2:], "--backbone", "resnet18"), "internimage_b or internimage_l"),
+        (("internimage", file, *own[2:], "--backbone", "internimage_b", "--backbone-options", "{a: 1}"), "{a: 1}"),
     ):
         code, err = mtdense_main("weights", "import", *arguments)
         assert code == 1 and words in err, err

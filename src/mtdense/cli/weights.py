@@ -81,10 +81,12 @@ def _import_backbone(args: argparse.Namespace) -> None:
             "`mtdense weights import internimage` makes a file for a backbone, not for an experiment",
             f"name it by `--backbone` ({' or '.join(known)}), without `--config` and options of `mtdense fit`.",
         )
-    options = yaml.safe_load(args.backbone_options or "{}")
-    if not isinstance(options, dict):
-        raise ConfigError(f"--backbone-options {args.backbone_options!r} is no mapping", "write `{key: value}`.")
-    backbone = create_backbone(args.backbone, **options)
+    try:
+        backbone = create_backbone(args.backbone, **yaml.safe_load(args.backbone_options or "{}"))
+    except (yaml.YAMLError, TypeError) as error:
+        raise ConfigError(
+            f"--backbone-options {args.backbone_options!r}: {error}", "write `{option: value}`, see docs/backbones.md."
+        ) from error
     load_backbone_weights(backbone, args.file)
     state = dict(backbone.state_dict())
     stream = io.BytesIO()
