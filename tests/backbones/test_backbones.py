@@ -72,7 +72,7 @@ def test_incomplete_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_and_damaged_checkpoints(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no backbone weights at"):
+    with pytest.raises(CheckpointError, match="no weights at"):
         create_backbone("resnet18", checkpoint=str(tmp_path / "none.pth"))
     (tmp_path / "half.pth").write_bytes(b"PK\x03\x04 not a checkpoint")
     with pytest.raises(CheckpointError, match=r"half\.pth cannot be read safely"):

@@ -92,8 +92,8 @@ def test_trains_goes_on_tests_and_predicts(mtdense_main: Main, tmp_path: Path, n
     """Two steps, a third from the checkpoint, scores and predictions, all from the shipped file."""
     dataset = parts(name)[0]
     write = write_atrc_replica if dataset == "nyud_atrc" else write_cityscapes_replica
-    root = write(tmp_path / "data", 8, 3, seed=3, size=(32, 40))
-    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false")
+    root = write(tmp_path / "data", 8, 3, seed=3, size=(32, 64))
+    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.size", "[32, 64]")
     short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
     run = tmp_path / "run"
     code, err = mtdense_main("fit", "--config", name, *own, "--data.root", root, "--run_dir", run, *short)

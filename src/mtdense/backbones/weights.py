@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -40,7 +40,9 @@ class _Named:
 
 
 # Early versions of Lightning wrote this class as a key beside the weights. Nothing of it is imported or run.
-_HARMLESS = [(_Named, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Named, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
+]
 
 
 @contextmanager
