@@ -10,6 +10,7 @@ from mtdense.models.cross_stitch import CrossStitch
 from mtdense.models.demt import DeMT
 from mtdense.models.diffusion_mtl import DiffusionMTL
 from mtdense.models.invpt import InvPT
+from mtdense.models.mq_transformer import MQTransformer
 from mtdense.models.mti_net import MTINet
 from mtdense.models.mtl_baseline import MTLBaseline
 from mtdense.models.mtpsl import MTPSL
@@ -34,6 +35,7 @@ __all__ = [
     "DenseModule",
     "DiffusionMTL",
     "InvPT",
+    "MQTransformer",
     "MTINet",
     "MTLBaseline",
     "Outputs",
