@@ -347,6 +347,18 @@ def test_decoded_boxes_are_the_boxes() -> None:
     assert found.classes[order].tolist() == target.classes.tolist() and (np.diff(found.scores) <= 0).all()
 
 
+def test_half_precision_rounds_neither_pixels_nor_metres() -> None:
+    """Goals are made and boxes read where mixed precision is switched on."""
+    task, target, batch = Detection3D(), street(), batch_of([street()])
+    levels = task.ideal_levels([target], SIZES)
+    goals, (found,) = task.goals(target, SIZES), task.predict_batch(levels, (1, 1), batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed_goals, (mixed,) = task.goals(target, SIZES), task.predict_batch(levels, (1, 1), batch)
+    for mixed_part, part in zip(mixed_goals, goals, strict=True):
+        assert torch.equal(mixed_part, part)
+    np.testing.assert_array_equal(mixed.boxes.centers, found.boxes.centers)
+
+
 def test_suppression_and_its_limits() -> None:
     target = street()
     plenty = Detection3D(max_overlap=1.0, min_score=0.01)

@@ -114,7 +114,8 @@ def _sure(scores: Tensor, least: float) -> tuple[Tensor, Tensor]:
 def _centers(pixels: Tensor, depth: Tensor, view: View) -> Tensor:
     """(K, 3) points in S at depths in metres that are seen at pixels."""
     back = torch.as_tensor(np.linalg.inv(view.matrix), dtype=pixels.dtype, device=pixels.device)
-    rays = torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=1) @ back.T
+    # No matrix product: where the network computes in half precision, that would round metres as well.
+    rays = (torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=1)[:, None] * back).sum(-1)
     return rays / rays[:, 2:] * depth[:, None]
 
 

@@ -110,7 +110,8 @@ class Grid:
         depth = target.centers[:, 2]
         ahead = depth > 0
         ray = torch.where(ahead[:, None], target.centers, target.centers.new_tensor([0.0, 0.0, 1.0]))
-        center = (ray @ target.camera.T)[:, :2] / ray[:, 2:]
+        # No matrix product: where the network computes in half precision, that would round pixels as well.
+        center = (ray[:, None] * target.camera).sum(-1)[:, :2] / ray[:, 2:]
         apart = self.points[:, None] - center
         in_cells = apart / self.strides[:, None]
         modal = target.modal
