@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.data.cityscapes.boxes3d import write_detections
+from mtdense.data.cityscapes.detections3d import detected_vehicles
 from mtdense.geometry.quaternions import euler_from_quaternion, rotation_angle
 from mtdense.tasks import Detection3D, build_label_kinds, build_tasks
 from mtdense.tasks.base import LossTerms
@@ -375,6 +378,23 @@ def test_suppression_and_its_limits() -> None:
     broken = [torch.full_like(level, float("inf")) for level in levels]
     (nothing,) = Detection3D().predict_batch(broken, (1, 1), batch)
     assert len(nothing) == 0
+
+
+@pytest.mark.parametrize("value", [1e30, 1e37, -3e38])
+@pytest.mark.parametrize("what", ["offset", "depth", "size", "rotation", "box"])
+def test_huge_guesses_are_no_boxes_that_cannot_be_written(what: str, value: float, tmp_path: Path) -> None:
+    """Finite numbers whose products are not, or that no file takes."""
+    task, target = Detection3D(base_size=[4.0, 1.8, 1.5]), street()
+    groups = task.output_groups
+    start = sum(list(groups.values())[: list(groups).index(what)])
+    levels = [level.clone() for level in task.ideal_levels([target], SIZES)]
+    for level in levels:
+        level[:, start : start + groups[what]] = value
+    (found,) = task.predict_batch(levels, (1, 1), batch_of([target]))
+    assert len(found) == 0 or what in ("rotation", "box") or value < 0
+    task.update_metric(task.metrics()["mDS"], [found], [target], torch.tensor([True]))
+    there = found.on_stored()
+    write_detections(tmp_path / "image_detections.json", detected_vehicles(there.scored(), there.camera()))
 
 
 def test_an_untrained_network_that_is_sure_of_everything() -> None:

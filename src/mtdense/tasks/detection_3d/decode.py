@@ -19,6 +19,8 @@ __all__ = ["Suppression", "decode_image"]
 
 # Of each class; an untrained network may call every cell a car.
 _MOST = 1000
+# Metres; a box of such a size or distance is none, and no file of boxes takes it.
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,17 @@ def decode_image(
     parts = channels.split(cells.float())
     scores = parts["classes"].sigmoid() * parts["centerness"].sigmoid()
     code = channels.code(parts)
+    part = _code(code)
+    centers = _centers(grid.points - part["offset"] * grid.strides, part["depth"][:, 0], view)
     # A network gone astray may say infinity; that is no box.
-    scores = torch.where(code.isfinite().all(-1, keepdim=True) & scores.isfinite(), scores, -1.0)
+    metres = torch.cat([centers, part["size"]], dim=1)
+    sane = code.isfinite().all(-1) & (metres.abs() < _FAR).all(-1)
+    scores = torch.where(sane[:, None] & scores.isfinite(), scores, -1.0)
     best = _best_of_levels(scores.amax(-1), grid.counts, suppression.candidates)
-    scores, code, points, strides = scores[best], code[best], grid.points[best], grid.strides[best]
+    scores, centers, points, strides = scores[best], centers[best], grid.points[best], grid.strides[best]
+    part = _code(code[best])
     bins = parts["direction"][best].unflatten(-1, (-1, 2)).argmax(-1)
-    part = dict(zip(CODE, code.split(list(CODE.values()), dim=-1), strict=True))
     angles = coding.resolve(part["rotation"], bins, offset)
-    centers = _centers(points - part["offset"] * strides, part["depth"][:, 0], view)
     box, label = _sure(scores, suppression.min_score)
     above = torch.stack(
         [centers[:, 0], centers[:, 2], part["size"][:, 1], part["size"][:, 0], angles[:, coding.above]], dim=1
@@ -88,6 +93,11 @@ def decode_image(
         clip_boxes2d(_plain(modal), view.canvas),
         view,
     )
+
+
+def _code(code: Tensor) -> dict[str, Tensor]:
+    """{what: (N, numbers)} of the code (N, 13)."""
+    return dict(zip(CODE, code.split(list(CODE.values()), dim=-1), strict=True))
 
 
 def _best_of_levels(scores: Tensor, counts: tuple[int, ...], most: int) -> Tensor:
