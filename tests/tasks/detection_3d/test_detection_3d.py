@@ -480,3 +480,7 @@ def test_drawn_in_the_image_and_from_above() -> None:
     assert isinstance(faint, Detections) and len(BoxLabel.from_table(faint.within((0, 0, 128, 256)))) == 0
     cut = BoxLabel.from_table(found.within((10, 20, 100, 200)))
     assert cut.camera.size == (100, 200) and len(cut) == 5
+    # 2-D boxes move along with the camera.
+    whole = BoxLabel.from_table(table)
+    np.testing.assert_allclose(cut.modal, whole.modal - [20, 10, 20, 10])
+    np.testing.assert_allclose(cut.amodal, whole.amodal - [20, 10, 20, 10])

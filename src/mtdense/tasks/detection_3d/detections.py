@@ -147,21 +147,21 @@ class Detections:
         boxes, none = self.boxes[keep], np.full(int(keep.sum()), UNKNOWN)
         mount = _NO_MOUNT if self.view.mount is None else self.view.mount
         camera = VehicleCamera(self.view.matrix, mount, self.view.canvas)
+        # Not `BoxLabel.cropped`: that leaves out vehicles, and a prediction is drawn wherever it is.
+        top, left, height, width = content
         label = BoxLabel(
-            camera,
+            camera.cropped(top, left, height, width),
             convert_boxes(boxes, "V", camera),
             self.classes[keep],
-            amodal_boxes(boxes, camera),
-            self.modal[keep],
+            crop_boxes2d(amodal_boxes(boxes, camera), top, left),
+            crop_boxes2d(self.modal[keep], top, left),
             none,
             none,
             none.astype(np.int64),
             np.zeros((0, 4)),
             np.zeros(0, np.int64),
         )
-        # Not `cropped`: that leaves out vehicles, and a prediction is drawn wherever it is.
-        top, left, height, width = content
-        return replace(label, camera=camera.cropped(top, left, height, width)).table()
+        return label.table()
 
 
 def view_of(batch: Mapping[str, Any], place: int, task: str) -> View:
