@@ -17,7 +17,7 @@ from mtdense.data.cityscapes.detections3d import detected_vehicles
 from mtdense.reports.access import array_of
 from mtdense.reports.restore import CanvasGeometry, restore_prediction
 from mtdense.tasks.base import ArrayAny, Task
-from mtdense.tasks.detection_3d import Detections
+from mtdense.tasks.detection_3d import Detection3D, Detections
 
 __all__ = ["Place", "compact", "safe_path", "write_prediction"]
 
@@ -73,6 +73,7 @@ def _write_map(task: Task, values: ArrayAny, place: Place) -> None:
 def _write_boxes(
     task: Task, found: Detections, geometry: CanvasGeometry, shown: Callable[[], Picture], place: Place
 ) -> None:
+    assert isinstance(task, Detection3D)
     stored = found.on_stored()
     if place.pictures:
         table = stored.within((0, 0, *stored.size))
@@ -80,7 +81,8 @@ def _write_boxes(
         Image.fromarray(task.draw(table)).save(place.path("_above.png"))
     if place.arrays:
         # What is before the last underscore names the image, as the official evaluation has it.
-        write_detections(place.path("_detections.json"), detected_vehicles(stored.scored(), stored.camera()))
+        vehicles = detected_vehicles(stored.scored(), stored.camera(), task.class_names)
+        write_detections(place.path("_detections.json"), vehicles)
 
 
 def _stored_image(canvas: Picture, geometry: CanvasGeometry) -> Picture:

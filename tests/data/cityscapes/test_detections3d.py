@@ -93,6 +93,16 @@ def test_a_class_out_of_range() -> None:
         detected_vehicles(BoxPredictions(space, [6], [0.5]), CAMERA)
 
 
+def test_classes_of_a_task_keep_their_names(tmp_path: Path) -> None:
+    space = Boxes3D([[20.0, 0, 1]], [[4.0, 2, 2]], [[1.0, 0, 0, 0]])
+    (found,) = detected_vehicles(BoxPredictions(space, [0], [0.5]), CAMERA, ["bus", "car"])
+    assert found.label == "bus"
+    # The format knows eight vehicles: another name is an error, and no car.
+    others = detected_vehicles(BoxPredictions(space, [0], [0.5]), CAMERA, ["tram"])
+    with pytest.raises(DataError, match="'tram'"):
+        write_detections(tmp_path / "a_pred.json", others)
+
+
 def test_files_are_named_by_their_image(tmp_path: Path) -> None:
     for name in ("munster/b_000000_000001_gtBbox3d.json", "aachen/c_000000_000002_x.json", "results.json", "a.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

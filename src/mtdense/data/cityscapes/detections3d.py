@@ -41,27 +41,30 @@ def box_predictions(vehicles: Sequence[VehicleBox]) -> BoxPredictions:
     )
 
 
-def detected_vehicles(preds: BoxPredictions, camera: VehicleCamera) -> tuple[VehicleBox, ...]:
+def detected_vehicles(
+    preds: BoxPredictions, camera: VehicleCamera, names: Sequence[str] = EVALUATED_LABELS
+) -> tuple[VehicleBox, ...]:
     """Detections as `write_detections` takes them: in V, with the 2-D box of what is in space.
 
     Args:
-        preds: Boxes in any frame, labels as in `EVALUATED_LABELS`.
+        preds: Boxes in any frame.
         camera: What the image was taken with, in pixels of the stored image.
+        names: Labels by class id.
 
     Raises:
         DataError: A class id out of range.
     """
-    if len(preds) and preds.labels.max() >= len(EVALUATED_LABELS):
+    if len(preds) and preds.labels.max() >= len(names):
         raise DataError(
-            f"a prediction has class {preds.labels.max()}, but there are {len(EVALUATED_LABELS)} classes",
-            f"Use the places in {', '.join(EVALUATED_LABELS)}.",
+            f"a prediction has class {preds.labels.max()}, but there are {len(names)} classes",
+            f"Use the places in {', '.join(names)}.",
         )
     boxes = in_vehicle_frame(preds.boxes, camera)
     amodal = amodal_boxes(boxes, camera)
     modal = amodal if preds.modal is None else preds.modal
     return tuple(
         VehicleBox(
-            label=EVALUATED_LABELS[label],
+            label=names[label],
             center=_triple(boxes.centers[i]),
             dimensions=_triple(boxes.dimensions[i]),
             rotation=_quad(boxes.rotations[i]),
