@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_modules import Cityscapes3DDataModule
 from mtdense.data.cityscapes.vehicles_writer import write_cityscapes_3d_replica
+from mtdense.reports.access import picture_of
+from mtdense.reports.prediction_files import Place, write_prediction
+from mtdense.reports.restore import CanvasGeometry
+from mtdense.tasks import Detection3D
 from tests.conftest import CONF
 
 Main = Callable[..., tuple[int, str]]
@@ -87,7 +93,7 @@ def test_trains_tests_and_predicts(mtdense_main: Main, root: Path, tmp_path: Pat
     assert code == 0, err
     if codec != "files":
         return
-    # What was written scores as what was tested: the same boxes, through files in the official format.
+    # What was written is scored; three steps find nothing, see `test_written_boxes_score_as_tested`.
     folder, result = run / "predicted" / "predictions" / "detection_3d", tmp_path / "score.json"
     images = [path.name.removesuffix("_leftImg8bit.png") for path in (root / "leftImg8bit" / "val").rglob("*.png")]
     files = {path.name for path in folder.iterdir()}
@@ -98,6 +104,36 @@ def test_trains_tests_and_predicts(mtdense_main: Main, root: Path, tmp_path: Pat
     assert code == 0, err
     tested = {entry["name"]: entry["value"] for entry in stored["metrics"] if entry["task"] == "detection_3d"}
     assert json.loads(result.read_text())["mDS"] == pytest.approx(tested["mDS"], abs=1e-4)
+
+
+def test_written_boxes_score_as_tested(mtdense_main: Main, root: Path, tmp_path: Path) -> None:
+    """Boxes that are nearly right, on a padded canvas of another size, through files in the official format."""
+    data = Cityscapes3DDataModule(
+        str(root), size=[50, 64], resize="fit", tasks=["detection_3d"], num_workers=0, eval_batch_size=2
+    )
+    data.setup("test")
+    task = Detection3D(**data.task_specs["detection_3d"])
+    metrics, folder = task.metrics(), tmp_path / "preds"
+    for batch in data.test_dataloader():
+        targets = batch["targets"]["detection_3d"]
+        (levels,) = task.ideal_levels(targets, [(50, 64)])
+        start = sum(list(task.output_groups.values())[:2])
+        levels[:, start : start + 4] += 0.02  # depth and size: two hundredths too large
+        found = task.predict_batch(levels, (1, 1), batch)
+        for metric in metrics.values():
+            task.update_metric(metric, found, targets, task.counted(targets, batch["labelled"]["detection_3d"]))
+        for i, image_id in enumerate(batch["id"]):
+            shown = partial(picture_of, batch["image"], i)
+            geometry = CanvasGeometry.of(batch["meta"], i)
+            write_prediction(task, found[i], geometry, shown, Place(folder, image_id, pictures=False, arrays=True))
+    for matching, name in (("amodal", "mDS"), ("modal", "mDS_modal")):
+        result = tmp_path / f"{matching}.json"
+        args = ("--preds", folder, "--targets", root / "gtBbox3d" / "val", "--matching", matching, "--json", result)
+        code, err = mtdense_main("score", "detection3d", *args)
+        assert code == 0, err
+        tested = float(metrics[name].compute())
+        assert 0.05 < tested < 0.999
+        assert json.loads(result.read_text())["mDS"] == pytest.approx(tested, abs=1e-4)
 
 
 def test_a_mask_over_boxes_that_are_not_carried(mtdense_main: Main, root: Path, tmp_path: Path) -> None:
