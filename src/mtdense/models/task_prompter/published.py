@@ -12,7 +12,7 @@ from mtdense.core.errors import CheckpointError
 from mtdense.models.layers.published_names import PUBLISHED_TASKS
 from mtdense.models.task_prompter.network import TaskPrompterNetwork
 
-__all__ = ["from_official"]
+__all__ = ["from_official", "public_names"]
 
 _CHANNEL = {
     "reduce": "token_trans",
@@ -41,13 +41,9 @@ def from_official(network: TaskPrompterNetwork, state: Mapping[str, Tensor]) -> 
         CheckpointError: A tensor is missing, left over, or of another shape.
     """
     given = {key.removeprefix("module."): value for key, value in state.items()}
-    own = {key: value for key, value in network.state_dict().items() if not key.startswith("branches.")}
+    own = network.state_dict()
     found: dict[str, Tensor] = {}
-    for key, wanted in own.items():
-        public = _public_name(key)
-        if found_head := re.fullmatch(r"heads\.(\w+)\.mt_proj\.(\d+)\.(\w+)", public):
-            last = len(cast(nn.Sequential, network.heads[key.split(".")[1]])) - 1
-            public = f"heads.{found_head[1]}.linear_pred.{found_head[3]}" if int(found_head[2]) == last else public
+    for key, public in public_names(network).items():
         if public not in given:
             raise CheckpointError(
                 f"the checkpoint has no '{public}', which '{key}' comes from",
@@ -57,9 +53,9 @@ def from_official(network: TaskPrompterNetwork, state: Mapping[str, Tensor]) -> 
         if public == "backbone.pos_embed":
             # The first place is a class token's, which the code never reads.
             value = value[:, 1:]
-        if value.shape != wanted.shape:
+        if value.shape != own[key].shape:
             raise CheckpointError(
-                f"'{public}' is {tuple(value.shape)} in the checkpoint and {tuple(wanted.shape)} here",
+                f"'{public}' is {tuple(value.shape)} in the checkpoint and {tuple(own[key].shape)} here",
                 "build the network as its recipe says; `channel_attention: pixels` knows one input size only.",
             )
         found[key] = value
@@ -67,6 +63,17 @@ def from_official(network: TaskPrompterNetwork, state: Mapping[str, Tensor]) -> 
     if left:
         raise CheckpointError(f"{len(left)} tensors have no place, such as '{left[0]}'", "use the network's own file.")
     return found
+
+
+def public_names(network: TaskPrompterNetwork) -> dict[str, str]:
+    """{our name of a tensor: the official code's}, the detection head left out."""
+    names = {key: _public_name(key) for key in network.state_dict() if not key.startswith("branches.")}
+    for key, public in names.items():
+        if found := re.fullmatch(r"(heads\.\w+)\.mt_proj\.(\d+)\.(\w+)", public):
+            last = len(cast(nn.Sequential, network.heads[key.split(".")[1]])) - 1
+            if int(found[2]) == last:
+                names[key] = f"{found[1]}.linear_pred.{found[3]}"
+    return names
 
 
 def _public_name(key: str) -> str:

@@ -110,7 +110,7 @@ class SwinPrompting(nn.Module):
     def forward(self, image: Tensor) -> list[PromptedLevel]:
         """Normalised images (B, 3, H, W) to levels of strides 8, 16, 32 and 32: each stage's, merged for the next."""
         x = self.embed(image)
-        prompts = self.prompts[None].expand(len(x), -1, -1)
+        prompts = self.prompts.repeat(len(x), 1, 1)
         stages: list[Any] = list(self.backbone.network.layers)
         levels: list[PromptedLevel] = []
         for index in range(len(stages)):
