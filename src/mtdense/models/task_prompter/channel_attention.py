@@ -195,11 +195,11 @@ class ViTChannelAttention(_ChannelAttention):
 
 def _windows(rows: Tensor, sides: Sequence[int], n: int) -> Tensor:
     """(B, R, height * width) to (B, n * n, R, positions of a window)."""
-    tiles = rows.unflatten(2, (n, sides[0] // n, n, sides[1] // n))
+    tiles: Tensor = rows.unflatten(2, (n, sides[0] // n, n, sides[1] // n))
     return tiles.permute(0, 2, 4, 1, 3, 5).flatten(4).flatten(1, 2)
 
 
 def _whole(windows: Tensor, sides: Sequence[int], n: int) -> Tensor:
     """The inverse of `_windows`."""
-    tiles = windows.unflatten(1, (n, n)).unflatten(4, (sides[0] // n, sides[1] // n))
+    tiles: Tensor = windows.unflatten(1, (n, n)).unflatten(4, (sides[0] // n, sides[1] // n))
     return tiles.permute(0, 3, 1, 4, 2, 5).flatten(2)

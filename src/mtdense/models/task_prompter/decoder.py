@@ -107,6 +107,7 @@ class CrossTaskReweighting(nn.Module):
 
 def task_head(shape: HeadShape, channels: int, outputs: int) -> nn.Sequential:
     """A task's head: a 3x3 convolution (`conv`), or one behind a doubling of the resolution (`deconv`), then 1x1."""
+    hidden: list[nn.Conv2d | nn.ConvTranspose2d]
     if shape == "conv":
         width, hidden = channels, [nn.Conv2d(channels, channels, 3, padding=1)]
     else:
@@ -115,5 +116,7 @@ def task_head(shape: HeadShape, channels: int, outputs: int) -> nn.Sequential:
     last = nn.Conv2d(width, outputs, 1)
     for conv in (*hidden, *((last,) if shape == "deconv" else ())):
         nn.init.trunc_normal_(conv.weight, std=0.02)
-    units = [unit for conv in hidden for unit in (conv, nn.BatchNorm2d(width), nn.GELU())]
+    units: list[nn.Module] = []
+    for conv in hidden:
+        units += [conv, nn.BatchNorm2d(width), nn.GELU()]
     return nn.Sequential(*units, last)

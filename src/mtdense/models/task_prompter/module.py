@@ -113,7 +113,7 @@ class TaskPrompter(DenseModule):
         """The backbone as prompts need it: a Swin with the classifier's last norm, a ViT without class token."""
         h = self.hparams
         family = backbone_family(h["backbone"])
-        needed = {"swin": {"output_norm": "last"}, "vit": {"class_token": False}}
+        needed: dict[str | None, dict[str, Any]] = {"swin": {"output_norm": "last"}, "vit": {"class_token": False}}
         if family not in needed:
             raise ConfigError(
                 f"prompts in the backbone '{h['backbone']}', which is neither Swin nor ViT",
