@@ -63,7 +63,7 @@ def test_training_starts_from_the_file(mtdense_main: Main, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [("none", "no backbone weights at upernet_swin_tiny"), ("lacks", "1 weights missing"), ("other", "another shape")],
+    [("none", "no weights at upernet_swin_tiny"), ("lacks", "1 weights missing"), ("other", "another shape")],
 )
 def test_what_does_not_fit_is_refused(mtdense_main: Main, tmp_path: Path, change: str, message: str) -> None:
     options: tuple[str, ...] = ()
