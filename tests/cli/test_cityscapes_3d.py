@@ -104,6 +104,14 @@ def test_trains_tests_and_predicts(mtdense_main: Main, root: Path, tmp_path: Pat
     assert code == 0, err
     tested = {entry["name"]: entry["value"] for entry in stored["metrics"] if entry["task"] == "detection_3d"}
     assert json.loads(result.read_text())["mDS"] == pytest.approx(tested["mDS"], abs=1e-4)
+    # Of pictures without cameras: no boxes, but the rest.
+    folders = sorted(path for path in (root / "leftImg8bit" / "val").iterdir())
+    pictures = ("--ckpt_path", checkpoint, "--images", *folders, "--out", tmp_path / "other")
+    code, err = mtdense_main("predict", *pictures)
+    assert code == 1 and "leave detection_3d out of `data.tasks`" in err
+    code, err = mtdense_main("predict", *pictures, "--data.tasks", "[semseg, depth]")
+    assert code == 0, err
+    assert sorted(path.name for path in (tmp_path / "other").iterdir() if path.is_dir()) == ["depth", "semseg"]
 
 
 def test_written_boxes_score_as_tested(mtdense_main: Main, root: Path, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_collate_stacks_everything() -> None:
         "zoom": (2,),
         "flip": (2,),
         "camera": (2, 3, 3),
+        "baseline": (2,),
     }
     assert batch["meta"]["data_version"] == ["toy-1", "toy-1"]
 

@@ -150,7 +150,7 @@ def test_content_in_another_file_is_refused(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 2}, "of format 2, this version reads 1"),
+        ({"format": 3}, "of format 3, this version reads 1 to 2"),
         ({"format": "1"}, "damaged header"),
         ({"codec": "zip"}, r"damaged header \(codec\)"),
         ({"version": None}, r"damaged header \(version\)"),

@@ -176,7 +176,7 @@ class Odd(DenseDataset):
         depth[0, 0], depth[0, 1], depth[0, 2] = -0.0, np.nan, np.inf
         labels = {"edges": edges, "depth": depth, "normals": np.zeros((*shape, 3), np.float32)}
         image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-        return RawImage(self.ids[index], image, {task: labels[task] for task in tasks}, np.eye(3) * index)
+        return RawImage(self.ids[index], image, {task: labels[task] for task in tasks}, np.eye(3) * index, 0.1 * index)
 
 
 def test_whatever_a_data_set_gives(tmp_path: Path) -> None:
@@ -192,6 +192,7 @@ def test_whatever_a_data_set_gives(tmp_path: Path) -> None:
         assert_same(one, other)
         assert one.camera is not None and other.camera is not None
         np.testing.assert_array_equal(one.camera, other.camera)
+        assert one.baseline == other.baseline == 0.1 * index
     assert pack.entries["train/town/b/edges"].size == 42  # 8 bits hold 1 and 255
     assert pack.entries["train/a/depth"].size == 80
     with pytest.raises(DataError, match=r"'town/b' of .* has no depth label"):
@@ -227,7 +228,7 @@ def test_smaller_types_lose_nothing(array: np.ndarray, stored: Any) -> None:
 
 def test_a_raw_image_has_no_parts_that_packs_do_not_know() -> None:
     """A new field of RawImage needs a place in raw packs, and a new format version."""
-    assert [field.name for field in dataclasses.fields(RawImage)] == ["id", "image", "labels", "camera"]
+    assert [field.name for field in dataclasses.fields(RawImage)] == ["id", "image", "labels", "camera", "baseline"]
 
 
 def test_options_must_be_those_of_the_pack(places: dict[str, dict[str, Path]], tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_end_to_end(roots: dict[str, Path], name: str, num_workers: int) -> None
         tested.update(zip(batch["id"], batch["targets"]["depth"], strict=True))
         assert all(batch["labelled"][task].all() for task in TASKS)
         assert (batch["meta"]["camera"].abs().sum() > 0) == (name == "cityscapes")
+        assert bool((batch["meta"]["baseline"] > 0).all()) == (name == "cityscapes")
     # A smaller image keeps the numbers of the published one: no fit to a canvas may change them.
     stored = data.dataset("test").load(0, ["depth"]).labels["depth"]
     assert torch.equal(tested[data.dataset("test").ids[0]], torch.from_numpy(stored[1::2, 1::2].copy()))
@@ -171,7 +172,7 @@ def test_packs(roots: dict[str, Path], tmp_path: Path, name: str, codec: str) ->
                 raw, same = one.load(i, TASKS), other.load(i, TASKS)
                 assert (raw.image == same.image).all()
                 assert all((raw.labels[task] == same.labels[task]).all() for task in TASKS)
-                assert (raw.camera is None) == (same.camera is None)
+                assert (raw.camera is None) == (same.camera is None) and raw.baseline == same.baseline
                 assert raw.camera is None or (raw.camera == same.camera).all()
     if (name, codec) == ("cityscapes", "raw"):
         with pytest.raises(ConfigError, match="protocol"):

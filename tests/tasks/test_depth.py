@@ -99,6 +99,42 @@ def test_metrics_count_a_range_that_training_does_not_know():
     assert Depth(**task.spec) == task != Depth(unit="disparity")
 
 
+@pytest.mark.parametrize("unit", ["disparity", "metres"])
+def test_scores_in_the_other_unit(unit):
+    """Each image by its own camera: 0.25 m and 100 px of focal length, seen at half the size; the second has none."""
+    target = torch.tensor([[[5.0, 0.0, 50.0, 0.25, -1.0]]] * 2)
+    prediction = torch.tensor([[[4.0, 7.0, 0.0, 1.0, 9.0]]] * 2)
+    task = Depth(unit=unit, other_unit_below=80.0)
+    camera = torch.zeros(2, 3, 3)
+    camera[0, 0, 0] = 50.0
+    meta = {
+        "baseline": torch.tensor([0.25, 0.0]),
+        "camera": camera,
+        "window": torch.tensor([[0.0, 0.0, 2.0, 10.0]] * 2),
+        "content": torch.tensor([[0, 0, 1, 5]] * 2),
+    }
+    other = {"disparity": "metres", "metres": "disparity"}[unit]
+    metric = task.metrics()[f"RMSE_{other}"]
+    task.update_metric(metric, prediction, target, task.valid(target), {"meta": meta})
+    # 25 / 5 to 25 / 4; 0 has none; 25 / 50 to at most 80; 25 / 0.25 is too much.
+    assert metric.compute().item() == pytest.approx(math.sqrt((1.25**2 + 79.5**2) / 2))
+    metric.reset()
+    task.update_metric(metric, prediction, target, task.valid(target))
+    with pytest.warns(UserWarning):
+        assert math.isnan(metric.compute().item())
+    plain = task.metrics()["RMSE"]
+    task.update_metric(plain, prediction, target, task.valid(target), {"meta": meta})
+    assert plain.compute().item() > 0 and Depth(**task.spec) == task
+    assert "RMSE_metres" not in Depth(unit="disparity").metrics()
+
+
+def test_units_without_another():
+    with pytest.raises(ConfigError, match=r"depth\.other_unit_below"):
+        Depth(unit="normalised_disparity", other_unit_below=80.0)
+    with pytest.raises(ConfigError, match=r"depth\.other_unit_below"):
+        Depth(other_unit_below=0.0)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"score_above": -1.0}, {"score_below": 0.0}, {"score_above": 2.0, "score_below": 2.0}, {"score_below": True}],

@@ -207,7 +207,7 @@ class PartialLabelDataset(Dataset[Sample]):
             )
         # A data set that returns more than it was asked for must not leak it into the transform.
         labels = {task: raw.labels[task] for task in wanted}
-        admitted = RawImage(raw.id, raw.image, labels, raw.camera)
+        admitted = RawImage(raw.id, raw.image, labels, raw.camera, raw.baseline)
         sample = self.transform(admitted, derive_rng(self.seed, "augment", epoch, raw.id))
         sample["meta"]["data_version"] = self.dataset.version
         return sample
@@ -244,6 +244,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             zoom=stack([meta["zoom"] for meta in metas]),
             flip=stack([meta["flip"] for meta in metas]),
             camera=stack([meta["camera"] for meta in metas]),
+            baseline=stack([meta["baseline"] for meta in metas]),
             data_version=[meta["data_version"] for meta in metas],
         ),
     )

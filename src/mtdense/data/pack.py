@@ -32,8 +32,10 @@ from mtdense.core.errors import DataError
 
 __all__ = ["CODECS", "HEADER", "PACK_FORMAT", "PACK_SUFFIXES", "Entry", "Pack", "digest_index", "is_entry_name"]
 
-PACK_FORMAT = 1
-"""Version of the layout above."""
+PACK_FORMAT = 2
+"""Version of the layout above that is written; 1 knows no `baseline` beside `camera`, and is read as well."""
+
+_READABLE = (1, 2)
 
 PACK_SUFFIXES = (".h5", ".hdf5")
 """A file with such a name is taken for a pack."""
@@ -264,9 +266,9 @@ def _read_header(path: Path, file: Any) -> dict[str, Any]:
         raise DataError(f"the pack {path} has a damaged header", _AGAIN) from error
     if not isinstance(header, dict) or not isinstance(header.get("format"), int):
         raise DataError(f"the pack {path} has a damaged header", _AGAIN)
-    if header["format"] != PACK_FORMAT:
+    if header["format"] not in _READABLE:
         raise DataError(
-            f"the pack {path} is of format {header['format']}, this version reads {PACK_FORMAT}",
+            f"the pack {path} is of format {header['format']}, this version reads {_READABLE[0]} to {PACK_FORMAT}",
             "Prepare it anew, or use the version of mtdense that wrote it.",
         )
     kinds = {"codec": str, "dataset": str, "version": str, "bytes": int, "entries": int, "index_sha256": str}

@@ -18,7 +18,7 @@ from mtdense.core.errors import DataError
 from mtdense.data.dataset import DenseDataset
 from mtdense.data.location import Location, PackPath
 from mtdense.data.pack import PACK_SUFFIXES, is_entry_name
-from mtdense.data.packed import CAMERA, IMAGE, entry_name, plain_reading
+from mtdense.data.packed import BASELINE, CAMERA, IMAGE, entry_name, plain_reading
 from mtdense.data.published import MANIFEST_NAME
 from mtdense.data.sample import RawImage
 from mtdense.tasks.base import ArrayAny
@@ -271,12 +271,14 @@ def compact(array: ArrayAny) -> ArrayAny:
 
 
 def _arrays_of(raw: RawImage, tasks: Sequence[str]) -> dict[str, ArrayAny]:
-    unknown = {field.name for field in dataclasses.fields(raw)} - {"id", "image", "labels", "camera"}
+    unknown = {field.name for field in dataclasses.fields(raw)} - {"id", "image", "labels", "camera", "baseline"}
     if unknown:
         raise DataError(f"raw packs cannot hold {', '.join(sorted(unknown))} of an image", "Use `--codec source`.")
     arrays: dict[str, ArrayAny] = {IMAGE: raw.image, **{task: raw.labels[task] for task in tasks}}
     if raw.camera is not None:
         arrays[CAMERA] = raw.camera
+    if raw.baseline is not None:
+        arrays[BASELINE] = np.array([raw.baseline], dtype=np.float64)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
             raise DataError(f"{name} of image {raw.id!r} is no array of numbers", "Use `--codec source`.")

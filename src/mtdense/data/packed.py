@@ -1,8 +1,8 @@
 """Raw packs: images and labels as a data set gave them, decoded, ready to be copied into memory.
 
-Entries are `<split>/<id>/<array>`: `image`, a task's name, or `camera`; values in row-major order, so the rows of a
-crop are one range of bytes. A label of whole numbers is stored with 8 or 16 bits where that loses nothing. The
-catalogue says what there is:
+Entries are `<split>/<id>/<array>`: `image`, a task's name, `camera` or `baseline`; values in row-major order, so the
+rows of a crop are one range of bytes. A label of whole numbers is stored with 8 or 16 bits where that loses nothing.
+The catalogue says what there is:
 
 ```
 {"reading": {option: value},                                    how the files were read
@@ -29,12 +29,13 @@ from mtdense.data.pack import Pack
 from mtdense.data.sample import RawImage
 from mtdense.tasks.base import ArrayAny
 
-__all__ = ["CAMERA", "IMAGE", "PackedDataset", "entry_name", "open_dataset", "plain_reading"]
+__all__ = ["BASELINE", "CAMERA", "IMAGE", "PackedDataset", "entry_name", "open_dataset", "plain_reading"]
 
 IMAGE = "image"
 """Name of an image's own array."""
 
 CAMERA = "camera"
+BASELINE = "baseline"
 """Name of the array of its intrinsics."""
 
 _DTYPES = ("bool", "uint8", "uint16", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -99,7 +100,11 @@ class _Array:
         if dtype not in _DTYPES or stored not in _DTYPES:
             raise ValueError(f"{name} is of type {dtype!r} ({stored!r})")
         lengths = tuple(int(length) for length in shape)
-        wanted = {IMAGE: len(lengths) == 3 and lengths[2] == 3 and dtype == "uint8", CAMERA: lengths == (3, 3)}
+        wanted = {
+            IMAGE: len(lengths) == 3 and lengths[2] == 3 and dtype == "uint8",
+            CAMERA: lengths == (3, 3),
+            BASELINE: lengths == (1,),
+        }
         if not wanted.get(name, bool(lengths)) or min(lengths) < 0 or np.prod(lengths[:2], dtype=float) > MAX_PIXELS:
             raise ValueError(f"{name} has shape {lengths} of {dtype!r}")
         return cls(np.dtype(dtype), np.dtype(stored), lengths)
@@ -150,7 +155,7 @@ class PackedDataset(DenseDataset):
                 {name: _Array.of(name, facts) for name, facts in form["arrays"].items()} for form in catalogue["forms"]
             ]
             self._eligible = [frozenset(form["eligible"]) for form in catalogue["forms"]]
-            self._labelled = [frozenset(arrays) - {IMAGE, CAMERA} for arrays in self._arrays]
+            self._labelled = [frozenset(arrays) - {IMAGE, CAMERA, BASELINE} for arrays in self._arrays]
             self._forms: list[int] = list(content["forms"])
             self._check_entries()
         except _DAMAGED as error:
@@ -182,11 +187,12 @@ class PackedDataset(DenseDataset):
                 raise DataError(
                     f"image {image_id!r} of {self.pack.path} has no {task} label", "Take the task out of `tasks`."
                 )
-        names = [IMAGE, *tasks, *([CAMERA] if CAMERA in arrays else [])]
+        names = [IMAGE, *tasks, *(name for name in (CAMERA, BASELINE) if name in arrays)]
         found = {name: np.empty(arrays[name].shape, dtype=arrays[name].stored) for name in names}
         self.pack.read_into([(entry_name(self.split, image_id, name), _bytes_of(found[name])) for name in names])
         labels: dict[str, ArrayAny] = {t: found[t].astype(arrays[t].dtype, copy=False) for t in tasks}
-        return RawImage(image_id, found[IMAGE], labels, found.get(CAMERA))
+        baseline = float(found[BASELINE][0]) if BASELINE in found else None
+        return RawImage(image_id, found[IMAGE], labels, found.get(CAMERA), baseline)
 
     # ---- checks -----------------------------------------------------------------------------------------------------
     def _check_reading(self, stored: Any, wanted: Mapping[str, Any] | None) -> None:

@@ -32,12 +32,14 @@ class RawImage:
         image: (H, W, 3) uint8 RGB.
         labels: {task: label} of the labels that exist *and* may be used; see `LabelKind` for codings.
         camera: (3, 3) float64 intrinsics in pixels (pixel centres at integers), or None where unknown.
+        baseline: Metres between the two cameras whose disparity is a label, or None where unknown.
     """
 
     id: str
     image: npt.NDArray[np.uint8]
     labels: dict[str, ArrayAny] = field(default_factory=dict)
     camera: npt.NDArray[np.float64] | None = None
+    baseline: float | None = None
 
 
 class SampleMeta(TypedDict):
@@ -49,6 +51,7 @@ class SampleMeta(TypedDict):
     zoom: Tensor  # () float32: canvas pixels per original pixel
     flip: Tensor  # () bool: mirrored left to right
     camera: Tensor  # (3, 3) float32 intrinsics of the canvas; zeros where unknown
+    baseline: Tensor  # () float32 metres between the two cameras of disparity; 0 where unknown
     data_version: str
 
 
@@ -71,6 +74,7 @@ class BatchMeta(TypedDict):
     zoom: Tensor  # (B,)
     flip: Tensor  # (B,)
     camera: Tensor  # (B, 3, 3)
+    baseline: Tensor  # (B,)
     data_version: list[str]
 
 
@@ -101,5 +105,6 @@ def whole_canvas(images: int, size: Sequence[int], data_version: str, device: to
         zoom=torch.ones(images, device=device),
         flip=torch.zeros(images, dtype=torch.bool, device=device),
         camera=torch.zeros(images, 3, 3, device=device),
+        baseline=torch.zeros(images, device=device),
         data_version=[data_version] * images,
     )

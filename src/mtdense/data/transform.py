@@ -92,7 +92,7 @@ class Geometry:
             moved = flip_camera(moved, self.crop[3])
         return crop_camera(moved, -self.padding[0], -self.padding[1])
 
-    def meta(self, camera: npt.NDArray[np.float64] | None) -> SampleMeta:
+    def meta(self, camera: npt.NDArray[np.float64] | None, baseline: float | None = None) -> SampleMeta:
         """The sample's account of it (data version left empty)."""
         top, left, height, width = self.crop
         zoom_y, zoom_x = self.scaled[0] / self.source[0], self.scaled[1] / self.source[1]
@@ -104,6 +104,7 @@ class Geometry:
             zoom=torch.tensor((zoom_y * zoom_x) ** 0.5, dtype=torch.float32),
             flip=torch.tensor(self.flip),
             camera=torch.from_numpy(matrix.astype(np.float32)),
+            baseline=torch.tensor(0.0 if baseline is None else baseline, dtype=torch.float32),
             data_version="",
         )
 
@@ -239,7 +240,7 @@ class JointTransform:
             targets={name: self._target(task, labels.get(name), scored, zoom) for name, task in self.tasks.items()},
             labelled={name: name in labels for name in self.tasks},
             id=raw.id,
-            meta=geometry.meta(raw.camera),
+            meta=geometry.meta(raw.camera, raw.baseline),
         )
 
     def _base_size(self, source: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from mtdense.models.mtpsl import MTPSL
 from mtdense.models.nddr_cnn import NDDRCNN
 from mtdense.models.outputs import Outputs
 from mtdense.models.pad_net import PADNet
+from mtdense.models.prompt_fusion import PromptFusion
 from mtdense.models.prompted_baseline import PromptedBaseline
 from mtdense.models.prototype import Prototype
 from mtdense.models.semi_supervised import SemiSupervised
@@ -40,6 +41,7 @@ __all__ = [
     "MTLBaseline",
     "Outputs",
     "PADNet",
+    "PromptFusion",
     "PromptedBaseline",
     "Prototype",
     "SemiSupervised",

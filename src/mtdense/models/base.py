@@ -278,7 +278,7 @@ class DenseModule(L.LightningModule, ABC):
             task, target, prediction = self.tasks[name], batch["targets"][name], predictions[name]
             valid = task.counted(target, batch["labelled"][name])
             for metric in self.stage_metrics(stage)[name].values():
-                task.update_metric(metric, prediction, target, valid)
+                task.update_metric(metric, prediction, target, valid, batch)
         return outputs, predictions
 
     def stage_metrics(self, stage: str) -> dict[str, dict[str, Metric]]:
@@ -319,11 +319,11 @@ class DenseModule(L.LightningModule, ABC):
         return self.predictions(self.run_network(batch), batch["image"].shape[-2:], batch)
 
     def predictions(self, outputs: Outputs, size: Sequence[int], batch: Batch | None = None) -> dict[str, Any]:
-        """{task: prediction (B, *size) or (B, 3, *size), or a list} from the final logits; see `Task.predict_batch`.
+        """{task of the data: prediction (B, *size) or (B, 3, *size), or a list}, see `Task.predict_batch`.
 
-        The batch is needed where a task asks for more than logits: 3-D detection for cameras.
+        The batch is needed where a task asks for more than logits, as 3-D detection for cameras.
         """
-        return {name: task.predict_batch(outputs.final[name], size, batch) for name, task in self.tasks.items()}
+        return {n: self.tasks[n].predict_batch(outputs.final[n], size, batch) for n in self._evaluated_tasks()}
 
     # ---- set-up ----------------------------------------------------------------------------------------------------
     def setup(self, stage: str) -> None:

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,11 @@ class PerImageScores(Callback):
             for name, prediction in outputs["predictions"].items():
                 if name in batch["targets"] and bool(batch["labelled"][name][i]):
                     one = slice(i, i + 1)
-                    row.update(self._score(tasks_of(pl_module)[name], prediction[one], batch["targets"][name][one]))
+                    alone = {"meta": {key: value[one] for key, value in batch["meta"].items()}}
+                    target = batch["targets"][name][one]
+                    row.update(self._score(tasks_of(pl_module)[name], prediction[one], target, alone))
 
-    def _score(self, task: Task, prediction: Any, target: Any) -> dict[str, float]:
+    def _score(self, task: Task, prediction: Any, target: Any, batch: Mapping[str, Any]) -> dict[str, float]:
         """{"task/metric": value} of a batch of one labelled image; nothing where no pixel is valid."""
         valid = task.valid(target)
         if not bool(valid.any()):
@@ -79,7 +82,7 @@ class PerImageScores(Callback):
         values = {}
         for name, metric in self._metrics[task.name].items():
             metric.reset()
-            task.update_metric(metric, prediction, target, valid)
+            task.update_metric(metric, prediction, target, valid, batch)
             with warnings.catch_warnings():
                 # An image without anything to score is no news.
                 warnings.simplefilter("ignore", UserWarning)

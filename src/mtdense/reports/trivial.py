@@ -148,7 +148,7 @@ def _score(
                 logits = predictors[name].logits(method, height, width).to(target.device)
                 prediction = task.predict(logits)
                 for metric in metrics[method][name].values():
-                    task.update_metric(metric, prediction.expand(size, *prediction.shape[1:]), target, valid)
+                    task.update_metric(metric, prediction.expand(size, *prediction.shape[1:]), target, valid, batch)
     return {
         method: [
             metric_value(tasks[name], key, metric, float(metric.compute()))

@@ -225,8 +225,18 @@ class Task(LabelKind):
         """As `metrics`, to score an image alone: what it lacks must not count against its prediction."""
         return self.metrics()
 
-    def update_metric(self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Feeds one metric of `metrics()` with a batch of predictions (see `predict`)."""
+    def update_metric(
+        self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor, batch: Mapping[str, Any] | None = None
+    ) -> None:
+        """Feeds one metric of `metrics()`.
+
+        Args:
+            metric: Of `metrics()`.
+            prediction: Of a batch, see `predict`.
+            target: Of the same images.
+            valid: What counts of it.
+            batch: The images' `Batch`, for scores that need more than values (a camera); None feeds these nothing.
+        """
         metric.update(prediction, target, valid)
 
     # ---- pictures and files --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,10 +19,16 @@ from mtdense.tasks.checks import check_number, check_shape
 from mtdense.tasks.colours import draw_scale
 from mtdense.tasks.losses import count, mask_logits, masked_sum, mean_over_counts
 
-__all__ = ["Depth"]
+__all__ = ["Depth", "OtherUnitRMSE"]
 
 UNITS = ("metres", "disparity", "normalised_disparity")
 INVALID = -1.0
+# Units that a stereo camera turns into each other.
+_OTHER = {"metres": "disparity", "disparity": "metres"}
+
+
+class OtherUnitRMSE(RootMeanSquaredError):
+    """RMSE of depth in the unit that the label is not in; `Depth.update_metric` feeds it where it has cameras."""
 
 
 class Depth(Task):
@@ -41,6 +48,9 @@ class Depth(Task):
         score_above: Metrics count pixels above this value only; None: all valid ones.
         score_below: Metrics count pixels below this value only; None: all valid ones. TaskPrompter and MTMamba train on
             every disparity but score 0 < d < 80.
+        other_unit_below: Score the RMSE in the other unit, too: metres of disparity in pixels and the reverse, by the
+            stereo camera of each image, where the label is above 0 and below this value of that unit; predictions are
+            brought to at most it. None: no such score. Images without intrinsics or baseline do not count in it.
 
     Raises:
         ConfigError: An argument makes no sense.
@@ -61,6 +71,7 @@ class Depth(Task):
         legacy_zoom: bool = False,
         score_above: float | None = None,
         score_below: float | None = None,
+        other_unit_below: float | None = None,
     ) -> None:
         if unit not in UNITS:
             raise ConfigError(f"depth.unit is {unit!r}", f"Choose one of: {', '.join(UNITS)}.")
@@ -81,6 +92,15 @@ class Depth(Task):
             )
         self.legacy_zoom = legacy_zoom
         self.score_above, self.score_below = _check_range(score_above, score_below)
+        if other_unit_below is not None:
+            if unit not in _OTHER:
+                raise ConfigError(
+                    f"depth.other_unit_below is set for {unit}, which has no other unit",
+                    f"Leave it out, or use {' or '.join(_OTHER)}.",
+                )
+            mend = "Give a number above 0, or null for no such score."
+            other_unit_below = check_number(other_unit_below, "depth.other_unit_below", 1e-6, math.inf, mend)
+        self.other_unit_below = other_unit_below
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -92,6 +112,7 @@ class Depth(Task):
             "legacy_zoom": self.legacy_zoom,
             "score_above": self.score_above,
             "score_below": self.score_below,
+            "other_unit_below": self.other_unit_below,
         }
 
     @property
@@ -159,16 +180,41 @@ class Depth(Task):
         return torch.where(self.valid(target), target, 0.0).unsqueeze(1)
 
     def metrics(self) -> dict[str, Metric]:
-        """{"RMSE", "absErr"} in the label's unit."""
-        return {"RMSE": RootMeanSquaredError(), "absErr": AbsoluteError()}
+        """{"RMSE", "absErr"} in the label's unit; with `other_unit_below` also "RMSE_metres" or "RMSE_disparity"."""
+        metrics: dict[str, Metric] = {"RMSE": RootMeanSquaredError(), "absErr": AbsoluteError()}
+        if self.other_unit_below is not None:
+            metrics[f"RMSE_{_OTHER[self.unit]}"] = OtherUnitRMSE()
+        return metrics
 
-    def update_metric(self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Feeds a metric with the valid pixels in the range that is scored."""
+    def update_metric(
+        self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor, batch: Mapping[str, Any] | None = None
+    ) -> None:
+        """Feeds a metric with the valid pixels in the range that is scored.
+
+        That of the other unit is fed with what the batch's cameras make of the values, and nothing without a batch.
+        """
+        if isinstance(metric, OtherUnitRMSE):
+            if batch is not None:
+                metric.update(*self._in_other_unit(prediction, target, valid, batch["meta"]))
+            return
         if self.score_above is not None:
             valid = valid & (target > self.score_above)
         if self.score_below is not None:
             valid = valid & (target < self.score_below)
         metric.update(prediction, target, valid)
+
+    def _in_other_unit(
+        self, prediction: Tensor, target: Tensor, valid: Tensor, meta: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Prediction, target, and what counts of it, each (B, H, W)."""
+        assert self.other_unit_below is not None
+        factor = _stereo_factor(meta).to(prediction.device)[:, None, None]
+        counts = valid & (target > 0) & (factor > 0)
+        truth = torch.where(counts, factor / torch.where(counts, target, 1.0), 0.0)
+        counts = counts & (truth < self.other_unit_below)
+        nearest = torch.where(counts, factor / self.other_unit_below, 1.0)
+        guess = torch.where(counts, factor / torch.maximum(prediction, nearest), 0.0)
+        return guess, torch.where(counts, truth, 0.0), counts
 
     def draw(
         self,
@@ -192,6 +238,13 @@ class Depth(Task):
         shown = np.isfinite(values) & (values >= 0)
         shares = (np.where(shown, values, 0) - start) / (end - start) if end > start else np.full(values.shape, 0.5)
         return draw_scale(1 - shares if self.unit == "metres" else shares, shown)
+
+
+def _stereo_factor(meta: Mapping[str, Any]) -> Tensor:
+    """(B,) metres times pixels of disparity: baseline times focal length of the stored image; 0 where unknown."""
+    zoom = meta["window"][:, 3] / meta["content"][:, 3].clamp(min=1)
+    factor: Tensor = meta["baseline"] * meta["camera"][:, 0, 0] * zoom
+    return factor
 
 
 def _check_range(above: float | None, below: float | None) -> tuple[float | None, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -117,7 +118,9 @@ class Edges(Task):
         """{"odsF"}: boundary F-measure at the one threshold that is best for the whole data set."""
         return {"odsF": OdsF(max_dist=self.max_dist, target_kind=self.target_kind, workers=_SCORING_THREADS)}
 
-    def update_metric(self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+    def update_metric(
+        self, metric: Metric, prediction: Tensor, target: Tensor, valid: Tensor, batch: Mapping[str, Any] | None = None
+    ) -> None:
         """Feeds probabilities and the map of edges; invalid pixels are neither."""
         metric.update(prediction, (target > 0.5).to(torch.uint8), valid)
 

@@ -22,6 +22,7 @@ from mtdense.tasks import Detection3D, build_label_kinds, build_tasks
 from mtdense.tasks.base import LossTerms
 from mtdense.tasks.detection_3d import BoxLabel, BoxTarget, Detections
 from mtdense.tasks.detection_3d.angles import CODINGS
+from mtdense.tasks.detection_3d.grid import Grid
 from mtdense.tasks.detection_3d.target import target_of
 from mtdense.training import PartialLabelReducer
 from tests.tasks.detection_3d.streets import MOUNT, camera, label, street
@@ -69,6 +70,7 @@ def test_specification() -> None:
         {"direction_offset": float("nan")},
         {"level_ranges": [0.2, 0.1]},
         {"level_ranges": 0.2},
+        {"cell_points": "corner"},
         {"learn_from_empty": 1},
         {"base_depth": 0.0},
         {"base_size": [1.0, 1.0]},
@@ -178,6 +180,21 @@ def test_goals_by_hand() -> None:
             near = max(abs(x - 127.5), abs(y - 63.5)) < 12
             fits = max(x - left, right - x, y - top, bottom - y) <= 12
             assert bool(goals.found[row * 32 + column]) == (near and fits)
+
+
+def test_published_points_of_cells() -> None:
+    """Half a cell of 768x1536, in pixels of 1024x2048, rounded down: 5, 10, 21, 21 and 42 behind the first pixel."""
+    sizes = [(96, 192), (48, 96), (24, 48), (24, 48), (12, 24)]
+    grid = Grid.of(sizes, (768, 1536), torch.device("cpu"), floored=True)
+    stored = (grid.points + 0.5) / 0.75 - 0.5
+    starts = [sum(grid.counts[:i]) for i in range(5)]
+    for start, offset, stride in zip(
+        starts, (5, 10, 21, 21, 42), (32 / 3, 64 / 3, 128 / 3, 128 / 3, 256 / 3), strict=True
+    ):
+        torch.testing.assert_close(stored[start], torch.full((2,), float(offset)))
+        torch.testing.assert_close(stored[start + 1], torch.tensor([offset + stride, offset]))
+    middle = Grid.of(sizes, (768, 1536), torch.device("cpu"))
+    assert middle.points[0].tolist() == [3.5, 3.5] and middle.points[starts[4]].tolist() == [31.5, 31.5]
 
 
 def test_the_nearest_of_several_centres_wins() -> None:
@@ -320,7 +337,9 @@ def test_what_gets_a_gradient() -> None:
 
 # ---- decoding --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("coding", ["fixed", "taskprompter"])
-@pytest.mark.parametrize("options", [{}, {"base_depth": 20.0, "base_size": [4.0, 1.8, 1.5]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"base_depth": 20.0, "base_size": [4.0, 1.8, 1.5], "cell_points": "taskprompter"}]
+)
 @pytest.mark.parametrize("one_level", [False, True])
 def test_the_truth_scores_one(coding: Any, options: dict[str, Any], one_level: bool) -> None:
     task = Detection3D(angle_coding=coding, **options)

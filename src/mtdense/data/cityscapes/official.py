@@ -152,7 +152,9 @@ class CityscapesDataset(DenseDataset):
             label = self._tasks[task].check_label(self._decode(task, path, label_ids, camera), str(path))
             self._check_size(task, image, files[IMAGE], label, path)
             labels[task] = label
-        return RawImage(image_id, image, labels, None if camera is None else camera.matrix)
+        if camera is None:
+            return RawImage(image_id, image, labels)
+        return RawImage(image_id, image, labels, camera.matrix, camera.baseline)
 
     def _decode(self, task: str, path: Location, label_ids: ArrayAny | None, camera: StreetCamera | None) -> ArrayAny:
         """A label as stored, in the suite's coding."""

@@ -1,5 +1,8 @@
 """What "the depth of Cityscapes" means, by paper: unit, invalid values, sky, cap and size of the score.
 
+Scores in the other unit, metres of disparity and the reverse, count labels above 0 and below 80 of that unit, and need
+the camera files.
+
 Stored is p, 16 bits: 0 where stereo found nothing, else disparity d = (p - 1) / 256 in pixels of the image of 2048
 columns. A distance in metres is baseline times focal length over d. Labels of a smaller image keep these numbers.
 
@@ -40,6 +43,7 @@ __all__ = ["DEPTH_PROTOCOLS", "DepthProtocol", "decode_disparity", "depth_protoc
 
 _STEPS = 256.0
 _INVALID = np.float32(-1)
+_CAP = (0.0, 80.0)
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,14 @@ class DepthProtocol:
     def spec(self) -> dict[str, Any]:
         """Specification of the depth task."""
         low, high = (None, None) if self.score_range is None else self.score_range
-        return {"unit": self.unit, "max_depth": self.max_depth, "score_above": low, "score_below": high}
+        return {
+            "unit": self.unit,
+            "max_depth": self.max_depth,
+            "score_above": low,
+            "score_below": high,
+            "other_unit_below": _CAP[1],
+        }
 
-
-_CAP = (0.0, 80.0)
 
 DEPTH_PROTOCOLS: Mapping[str, DepthProtocol] = {
     "disparity": DepthProtocol(),

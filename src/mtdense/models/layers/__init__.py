@@ -5,6 +5,8 @@ from __future__ import annotations
 from mtdense.models.layers.basic_block import BasicBlock
 from mtdense.models.layers.conv_norm import conv_norm_relu
 from mtdense.models.layers.deeplab import DeepLabHead
+from mtdense.models.layers.deformable_conv import ModulatedDeformableConv2d, deformable_conv2d
+from mtdense.models.layers.detection_head import DetectionBranch, DetectionHead, DetectionPyramid
 from mtdense.models.layers.exchange import SeparateEncoders, SharedEncoder
 from mtdense.models.layers.fcn import logit_heads, task_convolutions
 from mtdense.models.layers.fusion import concat_pyramid
@@ -28,11 +30,15 @@ __all__ = [
     "Bottleneck",
     "BranchFusion",
     "DeepLabHead",
+    "DetectionBranch",
+    "DetectionHead",
+    "DetectionPyramid",
     "FinalDecoders",
     "GatedMessage",
     "InvPTBlock",
     "LevelCollector",
     "MixProjection",
+    "ModulatedDeformableConv2d",
     "PreliminaryDecoders",
     "ResidualBlock",
     "SeparateEncoders",
@@ -44,6 +50,7 @@ __all__ = [
     "UpEmbed",
     "concat_pyramid",
     "conv_norm_relu",
+    "deformable_conv2d",
     "logit_heads",
     "norm_channels",
     "resize",

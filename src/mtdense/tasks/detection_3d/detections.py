@@ -192,7 +192,7 @@ def view_of(batch: Mapping[str, Any], place: int, task: str) -> View:
         raise DataError(
             f"the image {batch['id'][place]!r} comes without a camera, or its focal lengths are not above 0: "
             f"{matrix[0, 0]:g} and {matrix[1, 1]:g}",
-            f"give it its intrinsics, or leave {task} out: there are no boxes in space without them.",
+            f"give it its intrinsics, or leave {task} out of `data.tasks`: there are no boxes in space without them.",
         )
     height, width = (int(v) for v in meta["original_size"][place])
     content, window = _four(meta["content"][place]), _four(meta["window"][place])

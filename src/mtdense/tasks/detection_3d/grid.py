@@ -23,6 +23,7 @@ CODE = {"offset": 2, "depth": 1, "size": 3, "rotation": 3, "box": 4}
 
 _SHARPNESS = 2.5
 _DIAGONAL = 1.414  # of a square, as FCOS3D rounds it
+_PUBLISHED_ROWS = 1024
 
 
 class Goals(NamedTuple):
@@ -64,14 +65,27 @@ class Grid:
     canvas: tuple[int, int]
 
     @classmethod
-    def of(cls, sizes: Sequence[Sequence[int]], canvas: tuple[int, int], device: torch.device) -> Grid:
-        """The cells of levels of some heights and widths on a canvas, which each level covers evenly."""
+    def of(
+        cls, sizes: Sequence[Sequence[int]], canvas: tuple[int, int], device: torch.device, floored: bool = False
+    ) -> Grid:
+        """The cells of levels of some heights and widths on a canvas, which each level covers evenly.
+
+        Args:
+            sizes: Heights and widths.
+            canvas: Height and width of the canvas.
+            device: Of the cells.
+            floored: A cell's point is half a cell, rounded down to whole pixels of an image of 1024 rows, behind the
+                middle of its first pixel, as in TaskPrompter's code; False: it is the cell's middle.
+        """
         points, strides, levels = [], [], []
         for place, (rows, columns) in enumerate(sizes):
             tall, wide = canvas[0] / rows, canvas[1] / columns
             # Pixel centres lie at whole numbers: the canvas begins at -0.5.
-            y = (torch.arange(rows, device=device) + 0.5) * tall - 0.5
-            x = (torch.arange(columns, device=device) + 0.5) * wide - 0.5
+            down, right = (
+                _floored(side, canvas[0] / _PUBLISHED_ROWS) if floored else side / 2 for side in (tall, wide)
+            )
+            y = torch.arange(rows, device=device) * tall + down - 0.5
+            x = torch.arange(columns, device=device) * wide + right - 0.5
             points.append(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2))
             strides.append(points[-1].new_tensor([wide, tall]).expand(rows * columns, 2))
             levels.append(torch.full((rows * columns,), place, device=device))
@@ -144,3 +158,8 @@ class Grid:
         background = torch.full((cells,), num_classes, device=zeros.device)
         none = torch.zeros(cells, dtype=torch.bool, device=zeros.device)
         return Goals(none, background, zeros, background.new_zeros(cells, num_bins), zeros[:, 0])
+
+
+def _floored(side: float, pixel: float) -> float:
+    """From a cell's border to its point: `pixel` is a pixel of the published images on the canvas."""
+    return (side / pixel // 2 + 0.5) * pixel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ from mtdense.tasks.detection_3d.target import BoxTarget
 
 __all__ = ["Detection3D"]
 
+CellPoints = Literal["middle", "taskprompter"]
+
 _CLASS_WEIGHT = 5.0
 _RANGES = (0.09375, 0.1875, 0.375, 0.75)
 
@@ -52,6 +54,8 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
             0 ("taskprompter").
         level_ranges: Shares of the canvas's height at which one level hands over to the next coarser one, by the
             farthest side of a box; the published 96, 192, 384 and 768 of 1024. A network of one level needs none.
+        cell_points: Where a cell is taken to be: at its `middle`, or where the public code has it (`taskprompter`),
+            which rounds half a cell down to whole pixels, see `Grid.of`.
         learn_from_empty: Images without a box teach that nothing is there; False: they count for nothing, as in the
             public code.
         box_relu: Distances from a cell to the sides of the modal box pass a ReLU, as in the public code, though a
@@ -77,6 +81,7 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         angle_coding: AngleCodingName = "fixed",
         direction_offset: float | None = None,
         level_ranges: list[float] | None = None,
+        cell_points: CellPoints = "middle",
         learn_from_empty: bool = True,
         box_relu: bool = False,
         base_depth: float = 1.0,
@@ -92,6 +97,10 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         self.coding = CODINGS[angle_coding]
         self.direction_offset = None if direction_offset is None else _number(direction_offset, "direction_offset", -10)
         self.level_ranges = _ranges(list(_RANGES) if level_ranges is None else level_ranges)
+        if cell_points not in get_args(CellPoints):
+            mend = f"Choose one of: {', '.join(get_args(CellPoints))}."
+            raise ConfigError(f"detection_3d.cell_points is {cell_points!r}", mend)
+        self.cell_points = cell_points
         for option, value in (("learn_from_empty", learn_from_empty), ("box_relu", box_relu)):
             if not isinstance(value, bool):
                 raise ConfigError(f"detection_3d.{option} is {value!r}", "Give true or false.")
@@ -113,6 +122,7 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
             "angle_coding": self.coding.name,
             "direction_offset": self.direction_offset,
             "level_ranges": list(self.level_ranges),
+            "cell_points": self.cell_points,
             "learn_from_empty": self.learn_from_empty,
             "box_relu": self.box_relu,
             "base_depth": self.base_depth,
@@ -167,6 +177,9 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         """Where levels hand over; a single one finds boxes of any size."""
         return self.level_ranges if levels > 1 else ()
 
+    def _grid(self, sizes: Sequence[Sequence[int]], canvas: tuple[int, int], device: torch.device) -> Grid:
+        return Grid.of(sizes, canvas, device, floored=self.cell_points == "taskprompter")
+
     # ---- losses ----------------------------------------------------------------------------------------------------
     def valid(self, target: Sequence[BoxTarget]) -> Tensor:  # type: ignore[override]
         """(B,) bool: images that come with a camera, as all do that are labelled."""
@@ -178,7 +191,7 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
 
     def goals(self, target: BoxTarget, sizes: Sequence[Sequence[int]]) -> Goals:
         """What the cells of levels of some sizes are to predict of an image."""
-        grid = Grid.of(sizes, target.size, target.table.device)
+        grid = self._grid(sizes, target.size, target.table.device)
         return grid.goals(target, self.ranges_of(len(sizes)), self.coding, self.offset, len(self.class_names))
 
     def loss_terms(  # type: ignore[override]
@@ -231,7 +244,7 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         levels = self.at_size(logits, size)
         cells = flatten(levels).detach()
         views = [view_of(batch, place, self.name) for place in range(len(cells))]
-        grid = Grid.of(level_sizes(levels), views[0].canvas, cells.device)
+        grid = self._grid(level_sizes(levels), views[0].canvas, cells.device)
         return [
             decode_image(one, grid, view, self.channels, self.coding, self.offset, self.suppression)
             for one, view in zip(cells, views, strict=True)
@@ -263,7 +276,12 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         }
 
     def update_metric(  # type: ignore[override]
-        self, metric: Metric, prediction: Sequence[Detections], target: Sequence[BoxTarget], valid: Tensor
+        self,
+        metric: Metric,
+        prediction: Sequence[Detections],
+        target: Sequence[BoxTarget],
+        valid: Tensor,
+        batch: Mapping[str, Any] | None = None,
     ) -> None:
         """Feeds one metric with the images that count, in pixels of their stored images."""
         flags = valid.tolist()
