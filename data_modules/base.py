@@ -81,7 +81,8 @@ class DenseDataModule(LightningDataModule, ABC):
         crop_max_share: Augmentation: draw another crop (10 at most) while one class covers this share; null: off.
         flip_probability: Augmentation: probability of a mirror, left to right.
         photometric: Augmentation of colours: "none", "mild" or "strong".
-        task_options: Options by task, over those of the data set, for example {normals: {loss: cosine}}.
+        task_options: Options by task, over those of the data set, for example {normals: {loss: cosine}}; of any task
+            of the mask.
 
     Raises:
         ConfigError: An unknown task, or options that make no sense.
@@ -344,7 +345,8 @@ class DenseDataModule(LightningDataModule, ABC):
                 "Draw the mask over all tasks of the comparison.",
             )
         for task in task_options:
-            if task not in self.tasks:
+            # The runs of a comparison share their options, whichever of its tasks each carries.
+            if task not in self.mask_tasks:
                 raise ConfigError(
                     f"`task_options` for {task!r}, which is not carried", f"Leave it out, or name {task} in `tasks`."
                 )

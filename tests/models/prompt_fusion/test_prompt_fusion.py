@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -299,11 +298,12 @@ SWITCHES: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def default() -> Iterator[Tensor]:
+def default() -> Tensor:
     # With the batch's statistics: at the beginning, running ones leave next to nothing of the image.
     model, batch = build(), make_batch()
     with torch.no_grad():
-        yield model(batch["image"]).final["semseg"]
+        logits: Tensor = model(batch["image"]).final["semseg"]
+    return logits
 
 
 @pytest.mark.parametrize("chosen", SWITCHES, ids=lambda chosen: ",".join(f"{k}={v}" for k, v in chosen.items()))
