@@ -67,6 +67,23 @@ def test_classifier_of_either_naming_leaves_the_output_norms_alone() -> None:
     assert torch.equal(a["network.layers.2.downsample.norm.bias"], classifier["layers.2.downsample.norm.bias"])
 
 
+def test_last_norm_is_the_classifiers_own() -> None:
+    classifier = timm.create_model("swin_tiny_patch4_window7_224", **SMALL).state_dict()
+    classifier["norm.weight"] = torch.linspace(0.5, 1.5, 128)
+    plain = create_backbone("swin_t", overrides=SMALL, output_norm=False).eval()
+    last = create_backbone("swin_t", overrides=SMALL, output_norm="last").eval()
+    for backbone in (plain, last):
+        fill_backbone(backbone, classifier, "timm")
+    assert torch.equal(last.state_dict()["network.norm.weight"], classifier["norm.weight"])
+    image = torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        *fine, coarse = plain(image)
+        *same, normed = last(image)
+    assert all(torch.equal(a, b) for a, b in zip(fine, same, strict=True))
+    expected = torch.nn.functional.layer_norm(coarse.permute(0, 2, 3, 1), (128,), classifier["norm.weight"])
+    torch.testing.assert_close(normed.permute(0, 2, 3, 1), expected)
+
+
 def test_segmentation_weights_bring_the_output_norms() -> None:
     """mmsegmentation's names and its order of the four neighbours that are merged."""
     source = create_backbone("swin_t", overrides=SMALL)

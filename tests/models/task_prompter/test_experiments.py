@@ -69,7 +69,14 @@ def test_counts_on_cityscapes_3d() -> None:
     ("name", "specs", "published", "channel", "ours"),
     [
         ("pascal_context/full/task_prompter-vit_base.yaml", ALL_SPECS, 371_095_316, 18_895_872, 356_732_948),
-        ("pascal_context/full/task_prompter-vit_large.yaml", ALL_SPECS, 395_574_156, 50_380_800, 357_543_820),
+        pytest.param(
+            "pascal_context/full/task_prompter-vit_large.yaml",
+            ALL_SPECS,
+            395_574_156,
+            50_380_800,
+            357_543_820,
+            marks=pytest.mark.slow,
+        ),
         ("nyud_atrc/full/task_prompter-vit_large.yaml", ROOMS, 492_227_200, 49_593_984, 454_983_680),
     ],
 )
