@@ -168,12 +168,22 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: write(folder / name, 16, 3, seed=3, size=(32, 40)) for name, write in WRITERS.items()}
 
 
+SMALL_VIT = "{overrides: {embed_dim: 16, depth: 4, num_heads: 2}}"
+
+
 def overlay(name: str) -> tuple[str, ...]:
-    """The tiny run of an experiment; SegNet stays what it is, in small. Options of a real backbone go with it."""
-    keep = ("--model.backbone", "segnet") if parts(name)[3] == "segnet" else ()
+    """The tiny run of an experiment; SegNet, and what only a transformer can hold, stay what they are, in small.
+
+    Options of a real backbone go with it.
+    """
+    _, _, method, backbone = parts(name)
+    keep = ("--model.backbone", "segnet") if backbone == "segnet" else ()
     given = merged_configs([name])["model"]["init_args"]
     for option in ("backbone_options", "widths"):
         keep += (f"--model.{option}", "null") if given.get(option) else ()
+    if method == "task_prompter":
+        keep += ("--model.backbone", backbone, "--model.backbone_options", SMALL_VIT, "--model.input_size", "[32, 40]")
+        keep += ("--model.level_width", "8", "--model.width", "16")
     return ("--config", str(CONF / "tiny.yaml"), "--model.pretrained", "false", *keep)
 
 
