@@ -5,8 +5,6 @@ Their rows on PASCAL-Context are built and run by `test_partial_label_experiment
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,8 +16,8 @@ from mtdense.core.experiments import experiment_names
 from mtdense.data.cityscapes.official_writer import write_cityscapes_replica
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from tests.conftest import CONF
+from tests.whole_run import Main, whole_run
 
-Main = Callable[..., tuple[int, str]]
 METHODS = ("bridgenet", "invpt", "atrc", "pad_net", "mti_net", "cross_stitch", "nddr_cnn")
 ROWS = {
     "nyud_atrc": """atrc-hrnet_w18 atrc-hrnet_w48 atrc_baseline-hrnet_w18 atrc_global_context-hrnet_w18
@@ -94,20 +92,6 @@ def test_trains_goes_on_tests_and_predicts(mtdense_main: Main, tmp_path: Path, n
     write = write_atrc_replica if dataset == "nyud_atrc" else write_cityscapes_replica
     root = write(tmp_path / "data", 8, 3, seed=3, size=(32, 64))
     own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.size", "[32, 64]")
-    short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
-    run = tmp_path / "run"
-    code, err = mtdense_main("fit", "--config", name, *own, "--data.root", root, "--run_dir", run, *short)
-    assert code == 0, err
-    checkpoint = ("--ckpt_path", run / "checkpoints" / "last.ckpt")
-    code, err = mtdense_main("fit", *checkpoint, "--trainer.max_steps", "3")
-    assert code == 0, err
-    fitted = json.loads((run / "records" / "fit.json").read_text())
-    assert fitted["steps"] == 3
-    code, err = mtdense_main("test", *checkpoint)
-    assert code == 0, err
-    scored = json.loads((run / "records" / "test.json").read_text())
-    assert scored["tasks"] == fitted["tasks"] == merged_configs([name])["data"]["init_args"]["tasks"]
-    assert {m["task"] for m in scored["metrics"]} == set(scored["tasks"])
-    code, err = mtdense_main("predict", *checkpoint, "--out", tmp_path / "out")
-    assert code == 0, err
-    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) >= 3 * len(scored["tasks"])
+    found = whole_run(mtdense_main, tmp_path / "run", name, *own, "--data.root", root)
+    assert found.scored["tasks"] == merged_configs([name])["data"]["init_args"]["tasks"]
+    assert len(found.predicted) >= 3 * len(found.scored["tasks"])

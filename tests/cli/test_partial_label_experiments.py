@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,8 +16,8 @@ from mtdense.data.cityscapes.mtan_writer import write_cityscapes_mtan_replica
 from mtdense.data.nyud.mtan_writer import write_mtan_replica
 from mtdense.data.pascal.context_writer import write_pascal_context_replica
 from tests.conftest import CONF
+from tests.whole_run import Main, whole_run
 
-Main = Callable[..., tuple[int, str]]
 WRITERS = {
     "pascal_context": write_pascal_context_replica,
     "nyud_mtan": write_mtan_replica,
@@ -193,20 +191,7 @@ def test_trains_goes_on_tests_and_predicts(
 ) -> None:
     """Two steps, a third from the checkpoint, scores and predictions, all from the shipped file."""
     dataset, setting, method, _ = parts(name)
-    own = ("--data.root", replicas[dataset], "--data.label_seed", LABEL_SEED, "--run_dir", tmp_path)
-    short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
-    code, err = mtdense_main("fit", "--config", name, *overlay(name), *own, *short)
-    assert code == 0, err
-    checkpoint = ("--ckpt_path", tmp_path / "checkpoints" / "last.ckpt")
-    code, err = mtdense_main("fit", *checkpoint, "--trainer.max_steps", "3")
-    assert code == 0, err
-    fitted: dict[str, Any] = json.loads((tmp_path / "records" / "fit.json").read_text())
-    assert (fitted["method"], fitted["steps"], fitted["data"]["label_setting"]) == (method, 3, setting)
-    code, err = mtdense_main("test", *checkpoint)
-    assert code == 0, err
-    scored = json.loads((tmp_path / "records" / "test.json").read_text())
-    assert scored["tasks"] == fitted["tasks"]
-    assert {m["task"] for m in scored["metrics"]} == set(scored["tasks"])
-    code, err = mtdense_main("predict", *checkpoint, "--out", tmp_path / "out")
-    assert code == 0, err
-    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) >= 3 * len(scored["tasks"])
+    own = (*overlay(name), "--data.root", replicas[dataset], "--data.label_seed", LABEL_SEED)
+    found = whole_run(mtdense_main, tmp_path, name, *own)
+    assert (found.fitted["method"], found.fitted["data"]["label_setting"]) == (method, setting)
+    assert len(found.predicted) >= 3 * len(found.scored["tasks"])

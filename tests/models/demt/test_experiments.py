@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,8 @@ from tests.conftest import CONF
 from tests.models.demt.test_demt import CHANNELS
 from tests.models.helpers import ALL_SPECS
 from tests.models.pad_net.common import NYUD, on_meta
+from tests.whole_run import Main, whole_run
 
-Main = Callable[..., tuple[int, str]]
 # Learning rate and parameters of the decoder.
 ROWS = {
     "nyud_atrc/full/demt-hrnet_w18.yaml": ("hrnet_w18", 1e-2, 904_010),
@@ -48,20 +46,7 @@ def test_trains_goes_on_tests_and_predicts(
 ) -> None:
     """Two steps, a third from the checkpoint, scores and predictions."""
     replica = write_atrc_replica(tmp_path_factory.mktemp("replica") / "nyud", 8, 3, seed=3, size=(32, 40))
-    name = "nyud_atrc/full/demt-hrnet_w18.yaml"
-    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.root", replica, "--run_dir", tmp_path)
-    short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
-    code, err = mtdense_main("fit", "--config", name, *own, *short)
-    assert code == 0, err
-    checkpoint = ("--ckpt_path", tmp_path / "checkpoints" / "last.ckpt")
-    code, err = mtdense_main("fit", *checkpoint, "--trainer.max_steps", "3")
-    assert code == 0, err
-    fitted = json.loads((tmp_path / "records" / "fit.json").read_text())
-    assert (fitted["method"], fitted["steps"]) == ("demt", 3)
-    code, err = mtdense_main("test", *checkpoint)
-    assert code == 0, err
-    scored = json.loads((tmp_path / "records" / "test.json").read_text())
-    assert {m["task"] for m in scored["metrics"]} == {"semseg", "depth", "normals", "edges"}
-    code, err = mtdense_main("predict", *checkpoint, "--out", tmp_path / "out")
-    assert code == 0, err
-    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) >= 3 * 4
+    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.root", replica)
+    found = whole_run(mtdense_main, tmp_path, "nyud_atrc/full/demt-hrnet_w18.yaml", *own)
+    assert found.fitted["method"] == "demt" and found.scored["tasks"] == ["semseg", "depth", "normals", "edges"]
+    assert len(found.predicted) >= 3 * 4

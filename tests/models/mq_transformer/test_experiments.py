@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,8 @@ import pytest
 from mtdense.cli.configs import merged_configs
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from tests.conftest import CONF
+from tests.whole_run import Main, whole_run
 
-Main = Callable[..., tuple[int, str]]
 ROWS = {
     "nyud_atrc/full/mq_transformer-swin_t.yaml": ("swin_t", 1e-3),
     "nyud_atrc/full/mq_transformer-swin_l.yaml": ("swin_l", 1e-3),
@@ -37,20 +35,8 @@ def test_recipe(name: str) -> None:
 def test_trains_goes_on_tests_and_predicts(mtdense_main: Main, tmp_path: Path) -> None:
     """Two steps, a third from the checkpoint, scores and predictions."""
     replica = write_atrc_replica(tmp_path / "nyud", 8, 3, seed=3, size=(32, 40))
-    run = tmp_path / "run"
-    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.root", replica, "--run_dir", run)
-    short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
-    code, err = mtdense_main("fit", "--config", next(iter(ROWS)), *own, *short)
-    assert code == 0, err
-    checkpoint = ("--ckpt_path", run / "checkpoints" / "last.ckpt")
-    code, err = mtdense_main("fit", *checkpoint, "--trainer.max_steps", "3")
-    assert code == 0, err
-    fitted = json.loads((run / "records" / "fit.json").read_text())
-    assert (fitted["method"], fitted["steps"]) == ("mq_transformer", 3)
-    code, err = mtdense_main("test", *checkpoint)
-    assert code == 0, err
-    scored = json.loads((run / "records" / "test.json").read_text())
-    assert {m["task"] for m in scored["metrics"]} == {"semseg", "depth", "normals", "edges"}
-    code, err = mtdense_main("predict", *checkpoint, "--out", tmp_path / "out")
-    assert code == 0, err
-    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) >= 3 * 4
+    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.root", replica)
+    found = whole_run(mtdense_main, tmp_path / "run", next(iter(ROWS)), *own)
+    assert found.fitted["method"] == "mq_transformer"
+    assert found.scored["tasks"] == ["semseg", "depth", "normals", "edges"]
+    assert len(found.predicted) >= 3 * 4

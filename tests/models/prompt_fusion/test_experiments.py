@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,8 @@ from mtdense.data.cityscapes.vehicles import cityscapes_3d_specs
 from mtdense.data.cityscapes.vehicles_writer import write_cityscapes_3d_replica
 from mtdense.models import DenseModule
 from tests.conftest import CONF
+from tests.whole_run import Main, whole_run
 
-Main = Callable[..., tuple[int, str]]
 FULL = "cityscapes_3d/full"
 ROW = f"{FULL}/prompt_fusion-swin_b.yaml"
 # Parameters of each ablation, in thousands.
@@ -87,25 +85,13 @@ def test_ablations_are_built(name: str) -> None:
 def test_trains_goes_on_tests_and_predicts(mtdense_main: Main, tmp_path: Path) -> None:
     """Two steps, a third from the checkpoint, scores and predictions with boxes, on a replica."""
     replica = write_cityscapes_3d_replica(tmp_path / "cs3d", 6, 2, seed=2, size=(32, 64))
-    run = tmp_path / "run"
     own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.size", "[32, 64]")
-    short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
-    code, err = mtdense_main("fit", "--config", ROW, *own, *short, "--data.root", replica, "--run_dir", run)
-    assert code == 0, err
-    checkpoint = ("--ckpt_path", run / "checkpoints" / "last.ckpt")
-    code, err = mtdense_main("fit", *checkpoint, "--trainer.max_steps", "3")
-    assert code == 0, err
-    fitted = json.loads((run / "records" / "fit.json").read_text())
-    assert (fitted["method"], fitted["steps"]) == ("prompt_fusion", 3)
-    code, err = mtdense_main("test", *checkpoint)
-    assert code == 0, err
-    scored = json.loads((run / "records" / "test.json").read_text())
-    assert {(m["task"], m["name"]) for m in scored["metrics"]} >= {
+    found = whole_run(mtdense_main, tmp_path / "run", ROW, *own, "--data.root", replica)
+    assert found.fitted["method"] == "prompt_fusion"
+    assert {(m["task"], m["name"]) for m in found.scored["metrics"]} >= {
         ("semseg", "mIoU"), ("depth", "RMSE"), ("detection_3d", "mDS"), ("detection_3d", "mDS_modal"),
     }  # fmt: skip
-    code, err = mtdense_main("predict", *checkpoint, "--out", tmp_path / "out")
-    assert code == 0, err
-    boxes = sorted((tmp_path / "out" / "detection_3d").iterdir())
+    boxes = [path for path in found.predicted if path.parent.name == "detection_3d"]
     assert len(boxes) == 2 * 3
     assert all(np.asarray(Image.open(path)).ndim == 3 for path in boxes if path.suffix == ".png")
 

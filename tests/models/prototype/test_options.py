@@ -87,7 +87,7 @@ EVERYTHING = {"final", "tae", "tke", "tc"}
         ({"head_input": "sum"}, {"final"}),
         ({"preliminary_supervision": 0.5}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_switches_change_what_they_say(options: dict[str, Any], changed: set[str]) -> None:
     assert changes(options) == changed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,7 @@ from mtdense.models import TaskPrompter
 from mtdense.models.task_prompter import SwinPrompting, TaskPrompterNetwork
 from tests.conftest import CONF
 from tests.models.helpers import ALL_SPECS
-
-Main = Callable[..., tuple[int, str]]
+from tests.whole_run import Main, Records, whole_run
 
 STREETS: dict[str, dict[str, Any]] = {"semseg": {"num_classes": 19}, "depth": {}, "detection_3d": {}}
 ROOMS: dict[str, dict[str, Any]] = {"semseg": {"num_classes": 40}, "depth": {}, "normals": {}, "edges": {}}
@@ -121,39 +118,26 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_atrc_replica(tmp_path_factory.mktemp("nyud") / "set", 6, 3, seed=3, size=(32, 40))
 
 
-def run(main: Main, name: str, root: Path, out: Path, *options: str) -> dict[str, Any]:
-    """Fit, a step more from the checkpoint, test and predict; the record of the test."""
+def run(main: Main, name: str, root: Path, folder: Path, *options: str) -> Records:
+    """A whole run of a row, in small."""
     family = "swin" if "swin" in name else "vit"
     backbone = "swin_t" if family == "swin" else "vit_base"
     small = ("--model.backbone", backbone, "--model.backbone_options", SMALL[family], "--model.level_width", "8")
     own = ("--config", CONF / "tiny.yaml", *small, "--model.width", "16", "--model.pretrained", "false")
-    place = ("--data.root", root, "--run_dir", out)
-    short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
-    code, err = main("fit", "--config", name, *own, *place, *short, *options)
-    assert code == 0, err
-    checkpoint = ("--ckpt_path", out / "checkpoints" / "last.ckpt")
-    for command in (("fit", *checkpoint, "--trainer.max_steps", "3"), ("test", *checkpoint)):
-        code, err = main(*command)
-        assert code == 0, err
-    code, err = main("predict", *checkpoint, "--out", out / "predicted")
-    assert code == 0, err
-    fitted = json.loads((out / "records" / "fit.json").read_text())
-    assert (fitted["method"], fitted["steps"]) == ("task_prompter", 3)
-    record: dict[str, Any] = json.loads((out / "records" / "test.json").read_text())
-    return record
+    found = whole_run(main, folder, name, *own, "--data.root", root, *options)
+    assert found.fitted["method"] == "task_prompter"
+    return found
 
 
 def test_boxes_classes_and_disparity_on_a_replica(mtdense_main: Main, streets: Path, tmp_path: Path) -> None:
     size = ("--data.size", "[32, 64]", "--model.input_size", "[32, 64]")
-    record = run(mtdense_main, "cityscapes_3d/full/task_prompter-swin_b.yaml", streets, tmp_path, *size)
-    assert record["tasks"] == ["semseg", "depth", "detection_3d"]
-    assert {m["task"] for m in record["metrics"]} == set(record["tasks"])
-    written = [path.name for path in (tmp_path / "predicted").rglob("*_detections.json")]
-    assert len(written) == 3
+    found = run(mtdense_main, "cityscapes_3d/full/task_prompter-swin_b.yaml", streets, tmp_path, *size)
+    assert found.scored["tasks"] == ["semseg", "depth", "detection_3d"]
+    assert len([path for path in found.predicted if path.name.endswith("_detections.json")]) == 3
 
 
 @pytest.mark.slow
 def test_rooms_on_a_replica(mtdense_main: Main, rooms: Path, tmp_path: Path) -> None:
     heads = ("--model.channel_heads", "4", "--model.input_size", "[32, 40]")
-    record = run(mtdense_main, "nyud_atrc/full/task_prompter-vit_large.yaml", rooms, tmp_path, *heads)
-    assert {m["task"] for m in record["metrics"]} == set(ROOMS)
+    found = run(mtdense_main, "nyud_atrc/full/task_prompter-vit_large.yaml", rooms, tmp_path, *heads)
+    assert set(found.scored["tasks"]) == set(ROOMS)

@@ -5,8 +5,6 @@ PASCAL-Context's rows are run with those of the partial-label papers.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,8 @@ import pytest
 from mtdense.cli.configs import merged_configs
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from tests.conftest import CONF
+from tests.whole_run import Main, whole_run
 
-Main = Callable[..., tuple[int, str]]
 # Learning rates: NYUD-v2 by backbone (that of ViT-B is InvPT's), PASCAL-Context one for all.
 ROWS = {
     "nyud_atrc/full/tif-hrnet_w18.yaml": ("hrnet_w18", "sgd", 1e-2),
@@ -65,20 +63,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_trains_goes_on_tests_and_predicts(mtdense_main: Main, replica: Path, tmp_path: Path, name: str) -> None:
     """Two steps, a third from the checkpoint, scores and predictions."""
-    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.root", replica, "--run_dir", tmp_path)
-    short = ("--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.num_sanity_val_steps", "0")
-    code, err = mtdense_main("fit", "--config", name, *own, *short)
-    assert code == 0, err
-    checkpoint = ("--ckpt_path", tmp_path / "checkpoints" / "last.ckpt")
-    code, err = mtdense_main("fit", *checkpoint, "--trainer.max_steps", "3")
-    assert code == 0, err
-    fitted = json.loads((tmp_path / "records" / "fit.json").read_text())
-    assert (fitted["method"], fitted["steps"]) == ("tif", 3)
-    code, err = mtdense_main("test", *checkpoint)
-    assert code == 0, err
-    scored = json.loads((tmp_path / "records" / "test.json").read_text())
-    assert scored["tasks"] == ["semseg", "depth", "normals", "edges"]
-    assert {m["task"] for m in scored["metrics"]} == set(scored["tasks"])
-    code, err = mtdense_main("predict", *checkpoint, "--out", tmp_path / "out")
-    assert code == 0, err
-    assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) >= 3 * 4
+    own = ("--config", CONF / "tiny.yaml", "--model.pretrained", "false", "--data.root", replica)
+    found = whole_run(mtdense_main, tmp_path, name, *own)
+    assert found.fitted["method"] == "tif" and found.scored["tasks"] == ["semseg", "depth", "normals", "edges"]
+    assert len(found.predicted) >= 3 * 4
