@@ -119,7 +119,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
     """MACs over the number of tasks, a panel for each size; what the backbone costs is a grey line."""
     sizes = list(dict.fromkeys(p.size for p in points))
     figure = require("matplotlib.figure", "viz", "3.9").Figure(
-        figsize=(3.2 * len(sizes), 3.2), dpi=100, layout="constrained"
+        figsize=(3.2 * len(sizes), 3.4), dpi=100, layout="constrained"
     )
     for place, (axes, size) in enumerate(zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes, strict=True)):
         for method in dict.fromkeys(p.method for p in points):
@@ -130,7 +130,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
         axes.grid(which="both", color="0.92")
         if place == 0:
             axes.set_ylabel("10⁹ MACs an image")
-            axes.legend(frameon=False, fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     figure.savefig(path)
 
 
