@@ -83,7 +83,7 @@ def test_others_can_read_it_with_hdf5_alone(files: Path, tmp_path: Path) -> None
         stops = np.cumsum(file["sizes"])
         number = names.index("b/2.txt")
         stored = file["content"][stops[number] - file["sizes"][number] : stops[number]].tobytes()
-        assert json.loads(file.attrs[HEADER])["format"] == 1
+        assert json.loads(file.attrs[HEADER])["format"] == 2
     assert stored == (files / "b" / "2.txt").read_bytes()
 
 
