@@ -60,7 +60,7 @@ def test_figure_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     assert lines[0] == "| parameters [M] | 1 task | 2 tasks | the last task |"
     assert [line.split(" | ")[0] for line in lines[2:4]] == ["| TIF", "| ATRC"]
     assert [line.split(" | ")[1] for line in lines[7:]] == ["32×40", "64×80"] * 2
-    assert Image.open(tmp_path / "growth.png").size == (640, 320)
+    assert Image.open(tmp_path / "growth.png").size == (640, 340)
     assert cost_growth.main([*arguments, "--json"]) == 0
     points = json.loads(capsys.readouterr().out)
     assert [point["tasks"] for point in points] == [1, 1, 2, 2] * 2
