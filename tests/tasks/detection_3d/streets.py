@@ -1,13 +1,15 @@
-"""Labels of vehicles made by hand, for tests of 3-D detection."""
+"""Labels of vehicles made by hand, batches of them, and outputs of no network, for tests of 3-D detection."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 
 from mtdense.geometry import camera_matrix
 from mtdense.geometry.boxes import Boxes3D, VehicleCamera, amodal_boxes
+from mtdense.tasks import Detection3D
 from mtdense.tasks.detection_3d import BoxLabel, BoxTarget
 from mtdense.tasks.detection_3d.target import target_of
 
@@ -35,3 +37,29 @@ def label(centers: Any, yaws: Any, classes: Any = None, dimensions: Any = (4.0, 
 def street() -> BoxTarget:
     centers = [[12.0, 2.0, 0.7], [30.0, -6.0, 0.7], [55.0, 9.0, 0.7], [20.0, -4.0, 0.7], [41.0, 3.0, 0.7]]
     return target_of(label(centers, [0.0, 3.0, 1.6, -1.5, -3.1], [0, 0, 1, 2, 1]))
+
+
+SIZES = [(16, 32), (8, 16), (4, 8), (2, 4), (1, 2)]
+
+
+def batch_of(targets: list[BoxTarget], labelled: list[bool] | None = None) -> dict[str, Any]:
+    count, (height, width) = len(targets), targets[0].size
+    whole = torch.tensor([[0, 0, height, width]] * count)
+    return {
+        "image": torch.zeros(count, 3, height, width),
+        "targets": {"detection_3d": targets},
+        "labelled": {"detection_3d": torch.tensor(labelled or [True] * count)},
+        "id": [f"image{i}" for i in range(count)],
+        "meta": {
+            "camera": torch.stack([one.camera for one in targets]),
+            "content": whole,
+            "window": whole.float(),
+            "original_size": whole[:, 2:],
+            "flip": torch.zeros(count, dtype=torch.bool),
+        },
+    }
+
+
+def noise(task: Detection3D, images: int, seed: int = 0, scale: float = 0.3) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(images, task.num_outputs, *size, generator=generator) * scale for size in SIZES)
