@@ -29,7 +29,7 @@ STAMP := $(VENV)/.installed-$(subst $(COMMA),-,$(EXTRAS))
 # What ruff looks at; the configuration is in pyproject.toml.
 SOURCES := src data_modules tests benchmarks setup.py
 
-.PHONY: help install demo test test-slow coverage lint format types wheel clean
+.PHONY: help install demo test test-slow coverage lint format types docs wheel clean
 
 help:  ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,10 @@ format: $(STAMP)  ## Format the sources and mend what ruff can mend by itself.
 
 types: $(STAMP)  ## Check the types of both packages (strict).
 	$(BIN)/mypy
+
+# Warnings are errors: a page that no other names, a link that leads nowhere, a docstring that cannot be read.
+docs: $(STAMP)  ## Build the documentation site into build/site.
+	$(BIN)/sphinx-build -W --keep-going -q -b html -c docs/site . build/site
 
 # setuptools copies from build/ what an earlier version left there, so it goes first.
 wheel: $(STAMP)  ## Build the wheel and the source archive into dist/.

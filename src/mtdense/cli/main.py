@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from mtdense import __version__
 from mtdense.core.errors import MTDenseError, NonFiniteLossError
 
-__all__ = ["DIVERGED", "LIGHTNING", "entry_point", "main"]
+__all__ = ["DIVERGED", "LIGHTNING", "command_parser", "entry_point", "main"]
 
 DIVERGED = 3
 """Exit code where a loss was not finite: doing the same again would come to the same."""
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             run_lightning(arguments)
             return 0
-        parser = _parser()
+        parser = command_parser()
         parsed, options = parser.parse_known_args(arguments)
         if options and not getattr(parsed, "takes_options", False):
             parser.error(f"unrecognized arguments: {' '.join(options)}")
@@ -88,7 +88,8 @@ def entry_point() -> None:
     sys.exit(main())
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; those of Lightning have one of their own, which takes seconds to make."""
     parser = argparse.ArgumentParser(prog="mtdense", description="Multi-task dense prediction from partial labels.")
     parser.add_argument("--version", action="version", version=f"mtdense {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -319,7 +319,7 @@ class DenseModule(L.LightningModule, ABC):
         return self.predictions(self.run_network(batch), batch["image"].shape[-2:], batch)
 
     def predictions(self, outputs: Outputs, size: Sequence[int], batch: Batch | None = None) -> dict[str, Any]:
-        """{task of the data: prediction (B, *size) or (B, 3, *size), or a list}, see `Task.predict_batch`.
+        """{task of the data: prediction `(B, *size)` or `(B, 3, *size)`, or a list}, see `Task.predict_batch`.
 
         The batch is needed where a task asks for more than logits, as 3-D detection for cameras.
         """

@@ -98,7 +98,7 @@ class Edges(Task):
         return LossTerms(torch.stack(sums, dim=1), count(negative, positive))
 
     def loss_value(self, terms: LossTerms) -> Tensor:
-        """((1 - w) S_neg + w S_pos) / |V|; w is fixed or n_neg / |V|."""
+        """`((1 - w) S_neg + w S_pos) / |V|`; w is fixed or `n_neg / |V|`."""
         counts = terms.counts.to(terms.sums.dtype)
         pixels = counts.sum(1).clamp(min=1)
         weight = counts[:, 0] / pixels if self.positive_weight is None else self.positive_weight

@@ -78,7 +78,7 @@ class Saliency(Task):
         return LossTerms(sums, count(negative, positive))
 
     def loss_value(self, terms: LossTerms) -> Tensor:
-        """((1 - r) S_neg + r S_pos) / |V| with r = n_neg / |V|."""
+        """`((1 - r) S_neg + r S_pos) / |V|` with `r = n_neg / |V|`."""
         counts = terms.counts.to(terms.sums.dtype)
         pixels = counts.sum(1).clamp(min=1)
         share = counts[:, 0] / pixels

@@ -268,6 +268,12 @@ def test_runs_of_another_default_are_told(tmp_path: Path) -> None:
     # Learning rate, seed, tasks and own options differ by the plan; methods of one class share their defaults.
     record_all(**{"plain": {"model": {"init_args": {"own": "x"}}}, "fancy": {"model": {"init_args": {"own": "x"}}}})
     assert told() == []
+    # A run that was interrupted names its classes by the module that holds them.
+    own = {"init_args": {"own": "x"}}
+    short = {"model": own, "data": {"class_path": "data_modules.FolderDataModule"}}
+    long = {"data": {"class_path": "data_modules.folder.FolderDataModule"}}
+    record_all(**{"plain/high/seed0": {"model": own, **long}, "plain": short, "fancy": short, "alone": short})
+    assert [note for note in told() if "data.class_path" in note and "folder" in note] == []
     for part, name in (
         ({"data": {"init_args": {"workers": 4}}}, "data.init_args.workers"),
         ({"trainer": {"precision": 16}}, "trainer.precision"),

@@ -39,7 +39,7 @@ class ATRC(DenseModule):
         value_bins: Classes that measurements (depth) are first predicted in.
         value_range: Range of these, in the label's unit, divided logarithmically.
         directions: What normals are first sorted by: the published clusters of `nyud` or `pascal_context`, or
-            directions spread `even`ly. [ours]
+            directions spread evenly (`even`). [ours]
         mask_padding: Keep places outside the image out of label contexts. The public code means to, but looks for 255
             where its padding is 0.
         dropout: Rate at which whole channels are dropped in front of the heads.

@@ -82,12 +82,19 @@ def _unlike_options(what: str, runs: Runs) -> list[str]:
                 continue
             own_class = key.startswith(_MODEL) and key not in _SHARED
             model = planned[trial.id].get("model.class_path") if own_class else None
-            groups.setdefault((key, planned[trial.id].get(key), model), []).append((value, trial.id))
+            told = _class_name(value) if key.endswith("class_path") else value
+            groups.setdefault((key, planned[trial.id].get(key), model), []).append((told, trial.id))
     return [
         f"Not alike in {what}, though the plan sets no difference: {key} {_listed(found)}."
         for (key, *_), found in groups.items()
         if _differ(found)
     ]
+
+
+def _class_name(path: str) -> str:
+    """Package and name of a class: a run that was interrupted names the module between them, too."""
+    parts = path.strip('"').split(".")
+    return ".".join((parts[0], parts[-1]))
 
 
 def _differ(found: Iterable[tuple[str, str]]) -> bool:
