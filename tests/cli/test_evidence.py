@@ -87,8 +87,8 @@ def test_a_rate_that_diverges_is_a_result(
 ) -> None:
     from mtdense.cli import evidence
     from mtdense.cli.main import DIVERGED, main
+    from mtdense.reports.evidence.jobs import DIVERGED_EXIT
     from mtdense.reports.evidence.runner import GRACE_SECONDS
-    from mtdense.reports.evidence.trials import DIVERGED_EXIT
 
     # Named twice, so that `--help` need not wait for Lightning.
     assert (DIVERGED, evidence.GRACE) == (DIVERGED_EXIT, GRACE_SECONDS)

@@ -109,7 +109,7 @@ def quick_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of the records that the stand-in program copies; it is used instead of mtdense."""
-    import mtdense.reports.evidence.session as module
+    import mtdense.reports.evidence.jobs as module
 
     folder = tmp_path / "prepared"
     folder.mkdir()

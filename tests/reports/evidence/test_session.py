@@ -225,7 +225,7 @@ def test_a_training_that_something_else_ended(tmp_path: Path, prepared: Path) ->
 def test_one_run_that_cannot_be_started_or_judged_leaves_the_others(
     tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mtdense.reports.evidence.session as module
+    import mtdense.reports.evidence.jobs as module
 
     comparison = make_comparison(tmp_path / "out")
     prepare(prepared, comparison)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import yaml
 
 from mtdense.core.errors import ConfigError, DataError
-from mtdense.reports.canonical import write_atomic
-from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, cores, pinned, run_jobs, sole_use, tail
+from mtdense.reports.evidence.jobs import KEEP, Progress, clear_run, training_job
+from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, cores, pinned, run_jobs, sole_use
 from mtdense.reports.evidence.selection import choose
-from mtdense.reports.evidence.trials import DIVERGED_EXIT, Comparison, Network, State, Trial, differing_keys
+from mtdense.reports.evidence.trials import Comparison, Network, State, Trial, differing_keys
 
-__all__ = ["KEEP", "Outcome", "Progress", "execute", "select_networks"]
-
-KEEP = ("tested", "all", "none")
-"""Which checkpoints stay: those of tested runs, all, or none."""
+__all__ = ["Outcome", "execute", "select_networks"]
 
 
 @dataclass
@@ -35,23 +27,6 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
     diverged: list[str] = field(default_factory=list)
-
-
-class Progress:
-    """Follows the work; this one is silent.
-
-    `say` takes lines for the user, `planned` the programs of a stage (with their trials) before it starts, `done` each
-    one that has ended.
-    """
-
-    def say(self, text: str) -> None:
-        """A line for the user."""
-
-    def planned(self, what: str, trials: Sequence[Trial]) -> None:
-        """So many programs (`what`: "fit" or "test") are to come."""
-
-    def done(self, what: str, trial: Trial) -> None:
-        """One of them has succeeded."""
 
 
 def select_networks(comparison: Comparison, only: Sequence[str]) -> list[Network]:
@@ -127,7 +102,7 @@ class _Session:
         self._clear_others({trial.id: trial for trial in [*grid, *every]}.values())
         outcome = Outcome()
         fits = [trial for trial in grid if trial.state() not in (State.DONE, State.DIVERGED)]
-        outcome.failed += self._run([self._job(trial, fit=True) for trial in fits], [("fit", fits)])
+        outcome.failed += self._run([self._job(trial, True, False) for trial in fits], [("fit", fits)])
         chosen: list[Trial] = []
         for network in networks:
             try:
@@ -146,7 +121,7 @@ class _Session:
         chosen.sort(key=lambda trial: plan.seeds.index(trial.seed))  # a session cut short leaves whole seeds
         tests = [t for t in chosen if t.state() is not State.DIVERGED and t.tested() is None]
         fits = [t for t in tests if t.state() is not State.DONE or not t.checkpoint.is_file()]
-        todo = [self._job(trial, fit=trial in fits, test=True) for trial in tests]
+        todo = [self._job(trial, trial in fits, True) for trial in tests]
         outcome.failed += self._run(todo, [("fit", fits), ("test", tests)])
         sound = [trial for trial in chosen if trial.id not in outcome.failed]
         outcome.diverged += [trial.id for trial in sound if trial.state() is State.DIVERGED]
@@ -172,7 +147,7 @@ class _Session:
         others = [trial for trial in trials if trial.state() is State.OTHER]
         if self.overwrite:
             for trial in others:
-                _clear(trial)
+                clear_run(trial)
         if self.overwrite or not others:
             return
         keys = differing_keys(others[0])
@@ -190,36 +165,8 @@ class _Session:
         environment = pinned(self.environment, threads)
         return run_jobs(jobs, self.jobs, environment, self.progress.say, self.lock, self.grace)
 
-    def _job(self, trial: Trial, fit: bool, test: bool = False) -> Job:
-        steps: list[tuple[str, Callable[[], Sequence[str]]]] = []
-        if fit:
-            steps.append(("fit", lambda: _fit_command(trial)))
-        if test:
-            steps.append(("test", lambda: _test_command(trial)))
-
-        def done(what: str) -> None:
-            if what == "fit" and trial.state() is not State.DONE:
-                raise DataError(
-                    f"it was {trial.ended_otherwise() or 'a training that left no record'}",
-                    "look in its configuration for what ends it, such as a callback, and run it again with "
-                    "`--overwrite`.",
-                )
-            if what == "test" and self.keep == "none":
-                trial.checkpoint.unlink(missing_ok=True)
-            self.progress.done(what, trial)
-
-        def lost(what: str, code: int) -> str | None:
-            if what != "fit" or code != DIVERGED_EXIT:
-                return None
-            trial.mark_diverged(tail(log, lines=4))
-            if self.keep != "all":
-                trial.checkpoint.unlink(missing_ok=True)
-            for each, _ in steps:  # its test will not be
-                self.progress.done(each, trial)
-            return State.DIVERGED.value
-
-        log = trial.folder / "trial.log"
-        return Job(trial.id, steps, log, done, lost)
+    def _job(self, trial: Trial, fit: bool, test: bool) -> Job:
+        return training_job(trial, fit, test, self.progress, self.keep)
 
     def _drop_others(self, network: Network, grid: str) -> None:
         """Checkpoints of grid values that were not chosen are large, and nothing reads them."""
@@ -228,31 +175,3 @@ class _Session:
         for trial in self.comparison.grid_trials(network):
             if trial.grid != grid and trial.state() is State.DONE:
                 trial.checkpoint.unlink(missing_ok=True)
-
-
-def _fit_command(trial: Trial) -> list[str]:
-    """Goes on with a run that was begun; else begins it in an empty folder."""
-    if trial.state() is State.PARTIAL:
-        return _command("fit", "--ckpt_path", trial.checkpoint.resolve())
-    _clear(trial)
-    config = trial.folder / "trial.yaml"
-    write_atomic(config, yaml.safe_dump(trial.config, sort_keys=False))
-    trial.mark()
-    return _command("fit", "--config", config.resolve(), "--run_dir", trial.folder.resolve())
-
-
-def _test_command(trial: Trial) -> list[str]:
-    """With the run's own trainer, for another device gives other digits."""
-    config = trial.folder / "trial.yaml"
-    return _command("test", "--ckpt_path", trial.checkpoint.resolve(), "--config", config.resolve())
-
-
-def _clear(trial: Trial) -> None:
-    """Removes what a run wrote; its mark first, so that what is left is of no known configuration."""
-    trial.unmark()
-    for name in ("checkpoints", "records", "logs"):
-        shutil.rmtree(trial.folder / name, ignore_errors=True)
-
-
-def _command(subcommand: str, *options: str | Path) -> list[str]:
-    return [sys.executable, "-m", "mtdense", subcommand, *map(str, options)]

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mtdense.core.errors import ConfigError, DataError
-from mtdense.reports.canonical import canonical_json, checksum, plain, write_atomic
-from mtdense.reports.environment import code_revision, versions
+from mtdense.core.errors import ConfigError
+from mtdense.reports.canonical import plain
 from mtdense.reports.evidence.plan_file import Method, Plan
-from mtdense.reports.run_record import RunRecord
+from mtdense.reports.training_run import State, TrainingRun, differing_keys, flat
 
-__all__ = ["DIVERGED_EXIT", "Comparison", "Network", "State", "Trial", "differing_keys", "flat"]
-
-DIVERGED_EXIT = 3
-"""Exit code of `mtdense fit` where a loss was not finite; that of `mtdense.cli.main`."""
-
-_MARK, _DIVERGED = "trial.json", "diverged.json"
+__all__ = ["Comparison", "Network", "State", "Trial", "differing_keys", "flat"]
 
 # What differs between networks of one task and of all: the plan's own doing.
 _TASK_KEYS = ("tasks", "mask_tasks", "only_labelled")
@@ -32,16 +24,6 @@ _OTHER_ENDS: dict[str, tuple[Any, ...]] = {
     "overfit_batches": (0, 0.0),
     "fast_dev_run": (False, 0),
 }
-
-
-class State(Enum):
-    """How far a trial has got."""
-
-    ABSENT = "to do"
-    PARTIAL = "begun"
-    DONE = "trained"
-    DIVERGED = "diverged"
-    OTHER = "of another configuration"
 
 
 @dataclass(frozen=True)
@@ -65,22 +47,19 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One training run.
+class Trial(TrainingRun):
+    """One training run of a comparison.
 
     Args:
-        network: What is trained.
-        grid: Id of the grid value.
         seed: Seed of the run.
         config: Its configuration, without its folder.
         folder: Its run folder.
+        network: What is trained.
+        grid: Id of the grid value.
     """
 
     network: Network
     grid: str
-    seed: int
-    config: dict[str, Any]
-    folder: Path
 
     @property
     def id(self) -> str:
@@ -88,114 +67,9 @@ class Trial:
         return f"{self.network.id}/{self.grid}/seed{self.seed}"
 
     @property
-    def config_sha256(self) -> str:
-        """Checksum of the configuration; a run of another one is another trial."""
-        return checksum(self.config)
-
-    @property
     def max_steps(self) -> int:
         """Optimiser steps."""
         return int(self.config["trainer"]["max_steps"])
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the run keeps its last checkpoint."""
-        return self.folder / "checkpoints" / "last.ckpt"
-
-    def state(self) -> State:
-        """How far it has got.
-
-        Raises:
-            DataError: Its files are damaged.
-        """
-        fitted, diverged = self.folder / "records" / "fit.json", self.folder / _DIVERGED
-        if not (fitted.is_file() or diverged.is_file() or self.checkpoint.is_file()):
-            return State.ABSENT
-        if self._marked() != self.config_sha256:
-            return State.OTHER
-        if diverged.is_file():
-            return State.DIVERGED
-        if not fitted.is_file():
-            return State.PARTIAL
-        # A run that something else than the plan ended or seeded is not the plan's.
-        return State.DONE if self.ended_otherwise() is None else State.OTHER
-
-    def ended_otherwise(self) -> str | None:
-        """What is wrong with the training that the folder's record tells of; None if nothing, or without a record.
-
-        Raises:
-            DataError: A damaged record.
-        """
-        path = self.folder / "records" / "fit.json"
-        if not path.is_file():
-            return None
-        record = RunRecord.read(path)
-        if (record.steps, record.seed) == (self.max_steps, self.seed):
-            return None
-        return f"a training of {record.steps} steps with seed {record.seed}, not of {self.max_steps} with {self.seed}"
-
-    def fitted(self) -> RunRecord | None:
-        """Record of the training, with the scores of its validation; None unless it is done."""
-        return RunRecord.read(self.folder / "records" / "fit.json") if self.state() is State.DONE else None
-
-    def tested(self) -> RunRecord | None:
-        """Record of the test of these weights, or None.
-
-        Raises:
-            DataError: The folder's test is of other weights than its training ended with.
-        """
-        fitted, path = self.fitted(), self.folder / "records" / "test.json"
-        if fitted is None or not path.is_file():
-            return None
-        record = RunRecord.read(path)
-        if record.weights_sha256 != fitted.weights_sha256:
-            raise DataError(
-                f"{path} is a test of other weights than those of the training in the same folder",
-                f"remove {path}; the test is then done again.",
-            )
-        return record
-
-    def diverged(self) -> dict[str, Any] | None:
-        """What was written down of a training that diverged: `message`, `code` and `versions`; else None.
-
-        Raises:
-            DataError: Damaged files.
-        """
-        return self._stored(_DIVERGED, ("message", "code", "versions")) if self.state() is State.DIVERGED else None
-
-    def mark_diverged(self, message: str) -> None:
-        """Writes down that the training diverged, which it would do again.
-
-        Args:
-            message: What it said of it.
-        """
-        told = {"message": message, "code": dict(code_revision()), "versions": versions()}
-        write_atomic(self.folder / _DIVERGED, json.dumps(plain(told), indent=2, ensure_ascii=False) + "\n")
-
-    def mark(self) -> None:
-        """Writes down which configuration the folder's run has."""
-        told = {"id": self.id, "config_sha256": self.config_sha256, "config": self.config}
-        write_atomic(self.folder / _MARK, json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def unmark(self) -> None:
-        """Takes back `mark` and `mark_diverged`: what lies in the folder is of no known configuration."""
-        (self.folder / _MARK).unlink(missing_ok=True)
-        (self.folder / _DIVERGED).unlink(missing_ok=True)
-
-    def _marked(self) -> str | None:
-        return (
-            str(self._stored(_MARK, ("config_sha256",))["config_sha256"]) if (self.folder / _MARK).is_file() else None
-        )
-
-    def _stored(self, name: str, keys: Sequence[str]) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return {key: stored[key] for key in keys}
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path} is damaged: {error}", f"remove the folder {self.folder}; the run is then done again."
-            ) from error
 
 
 class Comparison:
@@ -251,7 +125,7 @@ class Comparison:
         if (config.get("trainer") or {}).get("max_epochs") is not None:
             # That of an experiment would end the run before its steps are done; -1 is no limit.
             config = self._merge(config, {"trainer": {"max_epochs": -1}})
-        trial = Trial(network, grid, seed, plain(config, network.id), self.out)
+        trial = Trial(seed, plain(config, network.id), self.out, network, grid)
         return replace(trial, folder=self.out / trial.id)
 
     def method(self, network: Network) -> Method:
@@ -347,23 +221,3 @@ class Comparison:
                 "leave it out, and set `data.init_args.batch_size`: the last step of an epoch may be of fewer batches, "
                 "so steps would not be alike.",
             )
-
-
-def differing_keys(trial: Trial) -> list[str]:
-    """Dotted names in which the folder's configuration differs from the trial's, for errors."""
-    try:
-        stored = json.loads((trial.folder / _MARK).read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    ours, theirs = dict(flat(trial.config)), dict(flat(stored))
-    absent = object()
-    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key, absent) != theirs.get(key, absent))
-
-
-def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted name, canonical JSON) of each value in nested mappings."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from flat(item, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, canonical_json(value)
