@@ -17,7 +17,7 @@ from mtdense.core.suggest import did_you_mean
 if TYPE_CHECKING:
     from mtdense.reports.evidence import Comparison, Outcome
 
-__all__ = ["FORMATS", "GRACE", "KEEP", "add_parser", "load_comparison", "run"]
+__all__ = ["FORMATS", "GRACE", "KEEP", "add_parser", "load_comparison", "program_environment", "run"]
 
 FORMATS = ("terminal", "markdown", "json")
 KEEP = ("tested", "all", "none")
@@ -122,9 +122,9 @@ def _run(comparison: Comparison, args: argparse.Namespace) -> int:
         methods.add(comparison.plan.rule_reference)  # the choice needs its first run, whatever `--only` says
     _check_classes(comparison, methods)
     try:
-        with TerminalProgress(comparison) as progress:
+        with TerminalProgress(comparison.out) as progress:
             options = {"keep": args.keep, "overwrite": args.overwrite, "grace": args.grace}
-            outcome = execute(comparison, networks, args.jobs, _environment(), progress, **options)
+            outcome = execute(comparison, networks, args.jobs, program_environment(), progress, **options)
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on from here.")
         return 130
@@ -174,8 +174,8 @@ def _check_classes(comparison: Comparison, methods: set[str]) -> None:
             )
 
 
-def _environment() -> dict[str, str]:
-    """Ours, with the folders in which mtdense and data_modules were found: they may not be installed."""
+def program_environment() -> dict[str, str]:
+    """That of programs that we start: ours, with the folders of mtdense and data_modules, which may not be installed."""
     roots = []
     for package in ("mtdense", "data_modules"):
         spec = importlib.util.find_spec(package)

@@ -1,18 +1,17 @@
-"""How `mtdense evidence run` shows what it is doing."""
+"""How `mtdense evidence run` and `mtdense table run` show what they are doing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mtdense.reports.evidence import Progress as Silent
-
-if TYPE_CHECKING:
-    from mtdense.reports.evidence import Comparison, Trial
+from mtdense.reports.training_run import TrainingRun
 
 __all__ = ["TerminalProgress"]
 
@@ -21,11 +20,11 @@ class TerminalProgress(Silent):
     """A bar per stage on a terminal, and in any case a line for each program that has ended.
 
     Args:
-        comparison: What is run.
+        place: Folder of the runs.
     """
 
-    def __init__(self, comparison: Comparison) -> None:
-        self.comparison = comparison
+    def __init__(self, place: Path) -> None:
+        self.place = place
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
@@ -47,14 +46,14 @@ class TerminalProgress(Silent):
         else:
             self._bar.console.print(text, markup=False, highlight=False)
 
-    def planned(self, what: str, trials: Sequence[Trial]) -> None:
+    def planned(self, what: str, trials: Sequence[TrainingRun]) -> None:
         """A bar of its own for each kind of program and stage."""
         if not trials:
             return
         name = {"fit": "Training", "test": "Testing"}[what]
         self._bars[what] = self._bar.add_task(name, total=len(trials))
-        self.say(f"{name}: {len(trials)} runs in {self.comparison.out}")
+        self.say(f"{name}: {len(trials)} runs in {self.place}")
 
-    def done(self, what: str, trial: Trial) -> None:
+    def done(self, what: str, trial: TrainingRun) -> None:
         """One more."""
         self._bar.advance(self._bars[what])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mtdense.cli import table_plan, table_run, table_verify
+
 __all__ = ["FORMATS", "add_parser", "run"]
 
 FORMATS = ("terminal", "markdown", "csv", "json")
@@ -22,6 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     show.add_argument("--format", choices=FORMATS, default="terminal", help="default: %(default)s")
     show.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
     show.set_defaults(func=run)
+    table_plan.add_action(actions)
+    table_run.add_action(actions)
+    table_verify.add_action(actions)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,6 +13,9 @@ from mtdense.core.experiments import resolve_experiment
 
 __all__ = ["config_chain", "merge", "merged_configs", "read_yaml"]
 
+# The same language as the plain safe loader, ten times as fast; not every build of PyYAML has it.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads one configuration file.
@@ -21,7 +24,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: Not a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}", "correct the file.") from error
     if content is None:

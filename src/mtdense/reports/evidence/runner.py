@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Protocol
 
 from mtdense.core.errors import ConfigError, MTDenseError
 
-__all__ = ["GRACE_SECONDS", "Job", "cores", "pinned", "run_jobs", "sole_use", "tail"]
+__all__ = ["GRACE_SECONDS", "Job", "Program", "Start", "cores", "pinned", "run_jobs", "sole_use", "tail"]
 
 GRACE_SECONDS = 120.0
 """A training that is stopped ends its step or validation and saves; after that time it is killed."""
@@ -37,6 +37,7 @@ class Job:
             command's making, is a failure of this job alone.
         lost: Called after a step that failed, with what it is and its exit code; a text says that this is a result
             and no failure, and names it. The job's other steps are left out either way.
+        lock: File that its programs inherit; None: that of all jobs. See `sole_use`.
     """
 
     id: str
@@ -44,6 +45,28 @@ class Job:
     log: Path
     done: Callable[[str], None] = lambda what: None
     lost: Callable[[str, int], str | None] = lambda what, code: None
+    lock: int | None = None
+
+
+class Program(Protocol):
+    """A running program, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is also that of its process group."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for its end; raises `subprocess.TimeoutExpired`."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Sends it a signal, if it still runs."""
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], IO[bytes], int | None], Program]
+"""Starts a command: (command, environment, log, file that it inherits)."""
 
 
 def cores() -> int:
@@ -89,6 +112,7 @@ def run_jobs(
     say: Callable[[str], None],
     lock: int | None = None,
     grace: float = GRACE_SECONDS,
+    start: Start | None = None,
 ) -> list[str]:
     """Runs jobs, `count` at a time. A job that fails is reported and left; the others go on.
 
@@ -102,6 +126,7 @@ def run_jobs(
         say: Takes a line for the user.
         lock: File that the programs inherit; see `sole_use`.
         grace: Seconds that interrupted programs have to save and end; then they are killed.
+        start: Starts a program; None: as any other.
 
     Returns:
         Ids of the jobs that failed.
@@ -114,7 +139,7 @@ def run_jobs(
         try:
             while waiting or running:
                 while waiting and len(running) < count:
-                    running.append(_Running(waiting.pop(0), environment, lock, signals))
+                    running.append(_Running(waiting.pop(0), environment, lock, signals, start or _start))
                 for each in list(running):
                     signals.look()
                     if not each.poll(say):
@@ -160,14 +185,17 @@ class _Signals:
 class _Running:
     """A job whose turn has come."""
 
-    def __init__(self, job: Job, environment: Mapping[str, str], lock: int | None, signals: _Signals) -> None:
+    def __init__(
+        self, job: Job, environment: Mapping[str, str], lock: int | None, signals: _Signals, start: Start
+    ) -> None:
         self.job = job
         self.environment = dict(environment)
-        self.lock = lock
+        self.lock = lock if job.lock is None else job.lock
+        self.start = start
         self.signals = signals
         self.failed = False
         self.next = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Program | None = None
 
     def poll(self, say: Callable[[str], None]) -> bool:
         """Whether it goes on; begins the first step, and the next one when one has ended."""
@@ -188,7 +216,7 @@ class _Running:
         with self.job.log.open("ab") as log:
             self.signals.held = True
             try:
-                self.process = _start(command, self.environment, log, self.lock)
+                self.process = self.start(command, self.environment, log, self.lock)
             finally:
                 self.signals.held = False
 

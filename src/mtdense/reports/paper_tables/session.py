@@ -1,0 +1,177 @@
+"""Carries out the runs behind tables: trains what is absent or stale, tests what is trained, leaves the rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mtdense.core.errors import ConfigError
+from mtdense.reports.evidence.jobs import Progress, begin_run, training_job
+from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, Start, cores, pinned, run_jobs, sole_use
+from mtdense.reports.evidence.warm import WarmStart
+from mtdense.reports.paper_tables.budgets import parse_budget
+from mtdense.reports.paper_tables.places import data_root, problem_of, write_data
+from mtdense.reports.paper_tables.runs import TableRun
+from mtdense.reports.training_run import State, differing_keys
+
+__all__ = ["TableOutcome", "execute_runs", "finished", "prepare_runs", "stale_because", "write_replicas"]
+
+
+@dataclass
+class TableOutcome:
+    """What a session came to; names of runs.
+
+    Args:
+        done: Trained or tested in it.
+        failed: Failed in it.
+        diverged: Diverged, now or before: a result, which the same training would have again.
+        busy: At work in another process.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    diverged: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+
+
+def finished(run: TableRun) -> bool:
+    """Whether there is nothing left to do: tested, or diverged.
+
+    Raises:
+        DataError: Damaged, edited or foreign records.
+    """
+    state = run.state()
+    return state is State.DIVERGED or (state is State.DONE and run.tested() is not None)
+
+
+def stale_because(run: TableRun) -> str | None:
+    """Why what lies in the folder is not this run; None where it is."""
+    if run.state() is not State.OTHER:
+        return None
+    if keys := differing_keys(run):
+        return f"another configuration: {', '.join(keys[:6])}"
+    if trained := run.other_data():
+        return f"data of version {trained}, which are another one now"
+    return run.ended_otherwise() or "a run of unknown configuration"
+
+
+def write_replicas(runs: Sequence[TableRun], out: Path) -> list[Path]:
+    """Writes the replicas that runs of small budgets train on, unless they are there."""
+    written = {}
+    for run in runs:
+        budget = parse_budget(run.budget)
+        if run.root is not None and run.root == data_root(run.dataset, budget, out, {}) and budget.name != "full":
+            written[run.root] = (run.dataset, budget, run.config["data"]["init_args"]["size"])
+    return [write_data(dataset, budget, out, size) for dataset, budget, size in written.values()]
+
+
+def execute_runs(
+    runs: Sequence[TableRun],
+    jobs: int,
+    environment: Mapping[str, str],
+    progress: Progress,
+    grace: float = GRACE_SECONDS,
+    warm: bool = False,
+) -> TableOutcome:
+    """Trains and tests what is still to be done; a second call goes on where a first one stopped.
+
+    Several processes, also on several machines that share the folder, may work at the same runs: each run is locked.
+
+    Args:
+        runs: Their data are there.
+        jobs: Programs at a time; each gets an equal share of the processor's cores.
+        environment: Of the programs.
+        progress: Follows it.
+        grace: Seconds that interrupted runs have to save.
+        warm: Start the programs in children of one process that has imported everything, where the system can.
+
+    Raises:
+        ConfigError: A number of jobs below 1, a grace below 0, or data that are missing; before anything is done.
+        DataError: Damaged, edited or foreign records; likewise.
+        KeyboardInterrupt: After the runs have been stopped.
+    """
+    if jobs < 1 or not grace >= 0:
+        raise ConfigError(f"--jobs {jobs} --grace {grace}", "give 1 job or more, and 0 seconds or more.")
+    todo = [run for run in runs if not finished(run)]
+    _check_data(todo)
+    outcome = TableOutcome()
+    with contextlib.ExitStack() as stack:
+        planned = list(_locked(todo, stack, outcome))
+        fits = [run for run, fit, _ in planned if fit]
+        progress.planned("fit", fits)
+        progress.planned("test", [run for run, *_ in planned])
+        work: list[Job] = []
+        for run, fit, lock in planned:
+            work.append(replace(training_job(run, fit, True, progress), lock=lock))
+        own = pinned(environment, max(1, cores() // jobs))
+        start: Start | None = WarmStart(own) if warm and WarmStart.possible() else None
+        outcome.failed += run_jobs(work, jobs, own, progress.say, grace=grace, start=start)
+    for run in runs:
+        if run.name not in (*outcome.failed, *outcome.busy) and run.state() is State.DIVERGED:
+            outcome.diverged.append(run.name)
+    names = (*outcome.failed, *outcome.diverged)
+    outcome.done += [run.name for run, *_ in planned if run.name not in names]
+    return outcome
+
+
+def prepare_runs(runs: Sequence[TableRun]) -> None:
+    """Writes configuration and mark of runs that are to be trained by another program, such as torchrun.
+
+    Raises:
+        ConfigError: A run that has begun, or another process at work at it.
+    """
+    for run in runs:
+        if run.state() is not State.ABSENT:
+            raise ConfigError(
+                f"{run.folder} holds a run that is {run.state().value}",
+                f"go on with it by `mtdense fit --ckpt_path {run.checkpoint}`, or remove the folder.",
+            )
+        with sole_use(run.folder):
+            begin_run(run)
+
+
+def _check_data(runs: Sequence[TableRun]) -> None:
+    """Refuses runs whose data are missing or damaged, each data set once."""
+    problems: dict[str, str] = {}
+    for run in runs:
+        problem = problem_of(run.config["data"]) if run.dataset not in problems else None
+        if problem is not None:
+            problems[run.dataset] = problem
+    if problems:
+        told = "; ".join(f"{dataset}: {problem}" for dataset, problem in problems.items())
+        raise ConfigError(
+            f"the data of {len(problems)} data sets are missing ({told})",
+            "name their folders by `--root NAME=DIR`, or leave their rows out by `--rows`; see docs/reproduce.md.",
+        )
+
+
+def _locked(
+    runs: Sequence[TableRun], stack: contextlib.ExitStack, outcome: TableOutcome
+) -> Iterator[tuple[TableRun, bool, int | None]]:
+    """(run, whether it must be trained, its lock) of those that nobody else is at work at."""
+    for run in runs:
+        try:
+            lock = stack.enter_context(sole_use(run.folder))
+        except ConfigError:
+            outcome.busy.append(run.name)
+            continue
+        if finished(run):  # by another process, a moment ago
+            continue
+        if run.state() is State.OTHER:
+            _set_aside(run)
+        yield run, run.state() is not State.DONE or not run.checkpoint.is_file(), lock
+
+
+def _set_aside(run: TableRun) -> None:
+    """Keeps a stale run of the paper's own budget, which may have taken days, beside its place; others may go."""
+    if parse_budget(run.budget).name != "full":
+        return
+    number = 1
+    while (place := run.folder / f"stale-{number}").exists():
+        number += 1
+    place.mkdir(parents=True)
+    for name in ("checkpoints", "records", "logs", "trial.json", "trial.yaml", "config.yaml", "diverged.json"):
+        if (run.folder / name).exists():
+            (run.folder / name).rename(place / name)
