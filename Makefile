@@ -29,10 +29,10 @@ STAMP := $(VENV)/.installed-$(subst $(COMMA),-,$(EXTRAS))
 # What ruff looks at; the configuration is in pyproject.toml.
 SOURCES := src data_modules tests benchmarks setup.py
 
-.PHONY: help install demo test test-slow coverage lint format types docs wheel clean
+.PHONY: help install demo list-tables test test-slow coverage lint format types docs wheel clean
 
 help:  ## List the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  Settings (make TARGET NAME=value), with their present values:"
 	@printf '  %s\n' "PYTHON=$(PYTHON)" "VENV=$(VENV)" "EXTRAS=$(EXTRAS)" "DEMO_STEPS=$(DEMO_STEPS)" "SEED=$(SEED)" \
@@ -48,6 +48,9 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## Train from partial labels, compare with single-task baselines, print the table, draw the pictures.
 	$(BIN)/mtdense demo --steps $(DEMO_STEPS) --seed $(SEED) --out $(DEMO_OUT)
+
+list-tables: $(STAMP)  ## List the papers' printed tables, and how many of their rows the suite has.
+	$(BIN)/mtdense table list
 
 test: lint types coverage  ## Lint, check formatting and types, run the fast tests with a coverage report.
 

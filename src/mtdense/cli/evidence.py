@@ -175,7 +175,7 @@ def _check_classes(comparison: Comparison, methods: set[str]) -> None:
 
 
 def program_environment() -> dict[str, str]:
-    """That of programs that we start: ours, with the folders of mtdense and data_modules, which may not be installed."""
+    """That of programs we start: ours, with the folders of mtdense and data_modules, which may not be installed."""
     roots = []
     for package in ("mtdense", "data_modules"):
         spec = importlib.util.find_spec(package)

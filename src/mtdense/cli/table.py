@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mtdense.cli import table_plan, table_run, table_verify
+from mtdense.cli import table_list, table_plan, table_run, table_verify
 
 __all__ = ["FORMATS", "add_parser", "run"]
 
@@ -17,6 +17,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds `table` with its actions."""
     parser = subparsers.add_parser("table", help="make tables from run records")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    table_list.add_action(actions)
     show = actions.add_parser("show", help="compare the test records below some run folders")
     show.add_argument(
         "--runs", type=Path, nargs="+", required=True, metavar="DIR", help="run folders, or their parents"

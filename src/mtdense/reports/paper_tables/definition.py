@@ -23,6 +23,7 @@ from mtdense.reports.paper_tables.structure import (
     Row,
     row_overrides,
 )
+from mtdense.reports.profile import COUNTERS
 from mtdense.tasks.registry import task_names
 
 __all__ = [
@@ -48,7 +49,6 @@ _ROW_KEYS = (
     *("id", "method", "backbone", "label", "tasks", "experiment", "overrides", "costs", "paper"),
     *("suspect", "missing", "note"),
 )
-_COUNTS = ("thop", "ptflops", "macs")
 # Of the run, not of the row: whoever runs it gives these.
 _RESERVED = ("seed_everything", "run_dir", "log_dir", "ckpt_path", "overwrite", "variant", "extends")
 _TASK_OPTIONS = ("tasks", "mask_tasks", "only_labelled")
@@ -151,12 +151,13 @@ def _column(reader: Reader) -> PaperColumn:
 
 
 def _costs(reader: Reader) -> CostCount:
-    reader.only("size", "count", "columns", "extra_to")
+    reader.only("size", "count", "columns", "extra_to", "overrides")
     found = CostCount(
         size=_size(reader),
-        count=reader.choice("count", _COUNTS),
+        count=reader.choice("count", COUNTERS),
         columns=reader.choices("columns", COSTS),
         extra_to=reader.optional_text("extra_to"),
+        overrides=_overrides(reader),
     )
     if not found.columns or ("extra_params_m" in found.columns) != (found.extra_to is not None):
         raise reader.error("`extra_params_m` and `extra_to` go together", "name the row that extra counts from.")
@@ -176,9 +177,13 @@ def _row_costs(reader: Reader, costs: CostCount | None) -> CostCount | None:
         return costs
     if costs is None:
         raise reader.error("the row has costs, its block has none", "give the block's first.")
-    reader.only("size", "count")
-    size = _size(reader) if reader.has("size") else costs.size
-    return replace(costs, size=size, count=reader.choice("count", _COUNTS) if reader.has("count") else costs.count)
+    reader.only("size", "count", "overrides")
+    return replace(
+        costs,
+        size=_size(reader) if reader.has("size") else costs.size,
+        count=reader.choice("count", COUNTERS) if reader.has("count") else costs.count,
+        overrides=_overrides(reader) if reader.has("overrides") else costs.overrides,
+    )
 
 
 def _row(reader: Reader, block_tasks: tuple[str, ...], costs: CostCount | None) -> Row:
@@ -189,15 +194,13 @@ def _row(reader: Reader, block_tasks: tuple[str, ...], costs: CostCount | None) 
             "there must be one of `experiment` and `missing`", "name an experiment, or say why there is none."
         )
     tasks = reader.choices("tasks", block_tasks) if reader.has("tasks") else block_tasks
-    overrides = reader.mapping("overrides")
-    _check_overrides(reader, overrides)
     return Row(
         id=reader.text("id"),
         method=reader.text("method"),
         backbone=reader.optional_text("backbone"),
         label=reader.text("label"),
         experiment=experiment,
-        overrides=overrides,
+        overrides=_overrides(reader),
         paper=_printed(reader.child("paper"), tasks, costs),
         suspect=reader.choices("suspect", tasks),
         missing=missing,
@@ -207,14 +210,16 @@ def _row(reader: Reader, block_tasks: tuple[str, ...], costs: CostCount | None) 
     )
 
 
-def _check_overrides(reader: Reader, overrides: dict[str, Any]) -> None:
-    data = overrides.get("data") or {}
+def _overrides(reader: Reader) -> dict[str, Any]:
+    overrides = reader.mapping("overrides")
     for key in overrides:
         if key in _RESERVED:
             raise reader.error(f"overrides sets `{key}`", "leave it out: each run is given its own.")
     for key in _TASK_OPTIONS:
-        if key in (data.get("init_args") or {}):
+        data = overrides.get("data")
+        if isinstance(data, dict) and key in (data.get("init_args") or {}):
             raise reader.error(f"overrides sets `data.init_args.{key}`", "name the row's `tasks` instead.")
+    return overrides
 
 
 def _printed(reader: Reader, tasks: tuple[str, ...], costs: CostCount | None) -> Printed:

@@ -80,12 +80,15 @@ class CostCount:
         count: `thop`, `ptflops` (`mtdense.reports.profile.CONVENTIONS`) or `macs` (everything, `full_macs`).
         columns: Of `COSTS`, in printed order.
         extra_to: Row from which `extra_params_m` counts; None where there is no such column.
+        overrides: Configuration laid over the row's for counting alone, such as parts that a public code holds and does
+            not use.
     """
 
     size: tuple[int, int]
     count: str
     columns: tuple[str, ...]
     extra_to: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ class Row:
         missing: Why there is no experiment; None where there is one.
         note: What is inferred or decided here.
         tasks: The row's tasks in the order of the columns; all of the block, or a subset.
-        costs: How this row's costs are counted; the block's, but for size or counter where its print has others.
+        costs: How this row's costs are counted: the block's way, but for what its own `costs` says.
     """
 
     id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,20 @@ from mtdense.models import DenseModule
 from mtdense.reports.profile.conventions import CONVENTIONS, count_by_convention
 from mtdense.reports.profile.full_count import full_macs
 
-__all__ = ["Cost", "Measurement", "ModuleCost", "count_cost", "image_batch", "measure"]
+__all__ = [
+    "COUNTERS",
+    "Cost",
+    "Measurement",
+    "ModuleCost",
+    "count_as",
+    "count_cost",
+    "image_batch",
+    "inference_params",
+    "measure",
+]
+
+COUNTERS = (*CONVENTIONS, "macs")
+"""Ways of counting: those of `CONVENTIONS`, and `macs`, which is `full_macs`."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +102,8 @@ def count_cost(module: DenseModule, size: Sequence[int], depth: int = 2) -> Cost
     Raises:
         ConfigError: The network does not take images of this size.
     """
-    module.eval()
-    batch = image_batch(size, module.image_mean.device)
-
-    def run() -> None:
-        module.run_network(batch)
-
-    try:
-        macs = full_macs(module, run)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(
-            f"the network does not take an image of {size[0]}x{size[1]}: {str(error).splitlines()[0]}",
-            "name another size in `--input-size H W`.",
-        ) from error
+    run = _one_image(module, size)
+    macs = full_macs(module, run)
     conventions = {name: count_by_convention(c, module.network, run) for name, c in CONVENTIONS.items()}
     extra = _training_only(module)
     # Shared parameters count once in the whole, and in each part that holds them.
@@ -117,6 +119,54 @@ def count_cost(module: DenseModule, size: Sequence[int], depth: int = 2) -> Cost
     }
     height, width = size
     return Cost((height, width), parts, dropped, conventions)
+
+
+def count_as(counter: str, module: DenseModule, size: Sequence[int]) -> tuple[int, float]:
+    """Parameters and multiply-accumulates of one image by one counter; `module` may be on the meta device.
+
+    Args:
+        counter: One of `COUNTERS`.
+        module: The architecture.
+        size: Input height and width.
+
+    Raises:
+        ConfigError: No such counter, or the network does not take images of this size.
+    """
+    if counter not in COUNTERS:
+        raise ConfigError(f"there is no counter {counter!r}", f"choose one of: {', '.join(COUNTERS)}.")
+    run = _one_image(module, size)
+    if counter == "macs":
+        return inference_params(module), full_macs(module, run)[""]
+    params, macs = count_by_convention(CONVENTIONS[counter], module.network, run)
+    return params if CONVENTIONS[counter].only_executed else inference_params(module), macs
+
+
+def inference_params(module: DenseModule, part: str = "") -> int:
+    """Parameters of the network, or of a part of it, without those that only training uses.
+
+    Args:
+        module: The architecture.
+        part: Dotted name below `module.network`; "" is the whole.
+    """
+    extra = _training_only(module)
+    return sum(p.numel() for p in module.network.get_submodule(part).parameters() if id(p) not in extra)
+
+
+def _one_image(module: DenseModule, size: Sequence[int]) -> Callable[[], None]:
+    """Runs the network on one image of `size`, in evaluation mode; an error of it names the size."""
+    module.eval()
+    batch = image_batch(size, module.image_mean.device)
+
+    def run() -> None:
+        try:
+            module.run_network(batch)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise ConfigError(
+                f"the network does not take an image of {size[0]}x{size[1]}: {str(error).splitlines()[0]}",
+                "name another size in `--input-size H W`.",
+            ) from error
+
+    return run
 
 
 def measure(
