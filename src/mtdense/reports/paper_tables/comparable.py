@@ -1,0 +1,127 @@
+"""Which records may stand in a table, and which beside each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mtdense.core.errors import DataError
+from mtdense.reports.paper_tables.shown import Run, Source
+from mtdense.reports.paper_tables.structure import Block, Row
+from mtdense.reports.run_record import RunRecord
+
+__all__ = ["check_block", "check_pair", "read_source", "single_backbone"]
+
+# What must agree before two scores may stand in one column: the data, its labels and its lists of test images.
+_DATA_KEYS = ("name", "version", "label_setting", "label_seed", "mask_checksum", "test_size", "edge_images")
+_FOREIGN = "it is of another run: remove its folder, and the run is done again."
+
+
+def read_source(block: Block, row: Row, run: Run) -> Source | None:
+    """The test of a run, or None while there is none.
+
+    Raises:
+        DataError: A damaged or edited record, or one of something else than this run.
+    """
+    path = run.folder / "records" / "test.json"
+    record = run.tested()
+    if record is None:
+        return None
+    for what, found, expected in _claims(block, row, run, record):
+        if found != expected:
+            raise DataError(f"{path} has {what} {found!r}, but {row.id} is of {expected!r}", _FOREIGN)
+    return Source(run, path, record, str(record.to_dict()["record_sha256"]))
+
+
+def _claims(block: Block, row: Row, run: Run, record: RunRecord) -> Iterator[tuple[str, Any, Any]]:
+    """(what, value in the record, value that the run must have)."""
+    yield "kind", record.kind, "test"
+    yield "seed", record.seed, run.seed
+    expected = [run.task] if run.task is not None else list(row.tasks)
+    yield "tasks", sorted(record.tasks), sorted(expected)
+    name = record.data.get("name")
+    if name != "procedural":
+        yield "data", name, block.dataset
+    yield "label setting", record.data.get("label_setting"), block.setting
+    planned, used = _section(run.config, "model"), _section(record.config, "model")
+    if planned.get("class_path") and used.get("class_path"):
+        yield "model", *(str(each["class_path"]).rpartition(".")[2] for each in (used, planned))
+    options = used.get("init_args") or {}
+    for key, value in (planned.get("init_args") or {}).items():
+        if key in options and not _same(options[key], value):
+            yield f"model option {key}", options[key], value
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal but for how numbers are written: a parser makes 1 of 1.0 and 0.0001 of "1e-4"."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        # A parser adds the defaults of nested options.
+        return all(key in a and _same(a[key], value) for key, value in b.items())
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
+        return a == b
+    try:
+        return math.isclose(float(a), float(b), rel_tol=1e-9)
+    except (TypeError, ValueError):
+        return str(a) == str(b)
+
+
+def check_block(sources: Sequence[Source]) -> None:
+    """Refuses scores of different data or metrics in one block.
+
+    Raises:
+        DataError: Two records differ in data version, label setting, mask or list of test images, or in the unit,
+            direction or protocol of a metric; the message names both files and what differs.
+    """
+    metrics: dict[tuple[str, str], tuple[Any, Source]] = {}
+    for source in sources:
+        _check_data(sources[0], source, _DATA_KEYS)
+        for metric in source.record.metrics:
+            facts = {"unit": metric.unit, "direction": metric.higher_is_better, "protocol": metric.protocol}
+            known, first = metrics.setdefault((metric.task, metric.name), (facts, source))
+            for key, value in facts.items():
+                if known[key] != value:
+                    raise _unlike(first, source, f"{key} of {metric.task}/{metric.name}", known[key], value)
+
+
+def check_pair(sources: Sequence[Source], references: Sequence[Source]) -> None:
+    """Refuses a comparison of two rows of ours whose networks did not see the same.
+
+    Raises:
+        DataError: They differ in data, image size, or backbone, though the table gives both the same.
+    """
+    for source in sources:
+        for reference in references:
+            _check_data(reference, source, (*_DATA_KEYS, "size"))
+            ours, theirs = source.record.backbone, reference.record.backbone
+            if ours != theirs:
+                raise _unlike(reference, source, "backbone", theirs, ours)
+
+
+def single_backbone(row: Row, reference: Row) -> bool:
+    """Whether the table itself gives both rows the same backbone."""
+    return row.backbone == reference.backbone
+
+
+def _check_data(first: Source, second: Source, keys: Sequence[str]) -> None:
+    for key in keys:
+        ours, theirs = first.record.data.get(key), second.record.data.get(key)
+        # The mask of all labels is one of the tasks that a network has.
+        if key == "mask_checksum" and first.record.data.get("label_setting") == "full":
+            continue
+        if ours != theirs:
+            raise _unlike(first, second, key.replace("_", " "), ours, theirs)
+
+
+def _unlike(first: Source, second: Source, what: str, ours: Any, theirs: Any) -> DataError:
+    return DataError(
+        f"{first.path} has {what} {ours!r} but {second.path} has {theirs!r}: not comparable in one table",
+        "run the older of the two again on the data of now, or show the table from another folder.",
+    )
