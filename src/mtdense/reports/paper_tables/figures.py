@@ -38,6 +38,11 @@ COST_HEADS = {
 }
 """{cost: (heading, unit)}."""
 
+_SETTINGS = {
+    "full": "all labels",
+    "one-label": "one label per image",
+    "random-label": "random labels per image",
+}
 _UNITS = {"percent": "%", "degrees": "°", "metres": "m", "percentage_points": "points", "as_stated": ""}
 
 
@@ -119,7 +124,7 @@ def paper_cost_text(value: float | None, decimals: int) -> str:
 def block_title(shown: ShownTable, block: ShownBlock) -> str:
     """Data set and label setting, or the block's id where it has only costs."""
     data = block.block.dataset
-    named = "costs" if data is None else f"{data}, {block.block.setting} labels"
+    named = "costs" if data is None else f"{data}, {_SETTINGS[block.block.setting]}"
     return named if len(shown.blocks) == 1 else f"{block.block.id}: {named}"
 
 
