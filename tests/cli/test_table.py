@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mtdense.cli import table
+from mtdense.cli import table, table_show
 from mtdense.core.errors import DataError
 from mtdense.reports import FORMATS
 from tests.reports.helpers import make_record
@@ -70,4 +70,4 @@ def test_runs_are_needed(capsys):
 
 
 def test_formats_are_those_of_the_reports():
-    assert set(table.FORMATS) == set(FORMATS)
+    assert set(table_show.FORMATS) == set(FORMATS)

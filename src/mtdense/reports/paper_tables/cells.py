@@ -10,6 +10,7 @@ from mtdense.core.errors import ConfigError, DataError
 from mtdense.metrics.functional import delta_m
 from mtdense.reports.evidence.paired import Difference
 from mtdense.reports.paper_tables.comparable import check_block, check_pair, read_source, single_backbone
+from mtdense.reports.paper_tables.costs import TIMED
 from mtdense.reports.paper_tables.marks import missing_mark, not_run_mark, record_marks
 from mtdense.reports.paper_tables.shown import (
     Measured,
@@ -29,6 +30,11 @@ __all__ = ["shown_table"]
 Scores = dict[str, dict[int, float]]
 """{task: {seed: score in the paper's unit}}."""
 
+_COUNTS = {
+    "thop": "counted as thop does",
+    "ptflops": "counted as ptflops does",
+    "macs": "counted with every multiply-accumulate, attention products included",
+}
 # Whose row gains are taken against where the paper names none; the first that the block has.
 _BASELINES = ("mtl_baseline", SINGLE_TASK)
 
@@ -137,8 +143,10 @@ def _set_marks(
         states.setdefault(run.state().name.lower(), []).append("/".join(filter(None, (run.task, f"seed {run.seed}"))))
     if "diverged" in states:
         shown.notes.append(f"Diverged (the loss became no number): {', '.join(states['diverged'])}.")
-    if other := [*states.get("stale", []), *states.get("other", [])]:
-        shown.notes.append(f"Left out, for they are of another configuration: {', '.join(other)}.")
+    if "partial" in states:
+        shown.notes.append(f"Begun, not finished: {', '.join(states['partial'])}.")
+    if "other" in states:
+        shown.notes.append(f"Left out, of another configuration or data version: {', '.join(states['other'])}.")
 
 
 def _reference(block: Block, row: Row, wanted: Sequence[str]) -> Row | None:
@@ -279,6 +287,7 @@ def _paper_delta(row: Row, baseline: Row, higher: Mapping[str, bool]) -> float |
 def _block_notes(block: Block, rows: Sequence[ShownRow]) -> list[str]:
     """What all rows share: the reference, data, seeds and metrics' conventions."""
     notes = [block.note] if block.note else []
+    notes += _cost_notes(rows)
     references = {row.reference.id: row.reference for row in rows if row.reference is not None}
     if references and any(cell.gain is not None for row in rows for cell in row.cells):
         named = ", ".join(f"{each.label} ({each.id})" for each in references.values())
@@ -293,6 +302,21 @@ def _block_notes(block: Block, rows: Sequence[ShownRow]) -> list[str]:
         notes += dict.fromkeys(
             f"{m.task} {m.name}: {m.protocol}." for record in records for m in record.metrics if m.protocol
         )
+    return notes
+
+
+def _cost_notes(rows: Sequence[ShownRow]) -> list[str]:
+    """How ours were counted, and of which device they are."""
+    ways: dict[str, list[str]] = {}
+    for row in rows:
+        if row.row.costs is not None and any(cost.ours is not None for cost in row.costs):
+            height, width = row.row.costs.size
+            ways.setdefault(f"one image of {height}x{width}, {_COUNTS[row.row.costs.count]}", []).append(row.row.id)
+    main = max(ways, key=lambda way: len(ways[way]), default="")
+    told = [way + ("" if way == main else f" ({', '.join(ids)})") for way, ids in ways.items()]
+    notes = [f"Our costs: {'; '.join(told)}."] if told else []
+    if any(cost.ours is not None and cost.name in TIMED for row in rows for cost in row.costs):
+        notes.append("Our latency and memory are of the device that was named, with random weights; not the paper's.")
     return notes
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mtdense.core.errors import DataError
@@ -35,7 +34,7 @@ def read_source(block: Block, row: Row, run: Run) -> Source | None:
 
 
 def _claims(block: Block, row: Row, run: Run, record: RunRecord) -> Iterator[tuple[str, Any, Any]]:
-    """(what, value in the record, value that the run must have)."""
+    """(what, value in the record, value that the row must have); the run itself compares its configuration."""
     yield "kind", record.kind, "test"
     yield "seed", record.seed, run.seed
     expected = [run.task] if run.task is not None else list(row.tasks)
@@ -44,33 +43,6 @@ def _claims(block: Block, row: Row, run: Run, record: RunRecord) -> Iterator[tup
     if name != "procedural":
         yield "data", name, block.dataset
     yield "label setting", record.data.get("label_setting"), block.setting
-    planned, used = _section(run.config, "model"), _section(record.config, "model")
-    if planned.get("class_path") and used.get("class_path"):
-        yield "model", *(str(each["class_path"]).rpartition(".")[2] for each in (used, planned))
-    options = used.get("init_args") or {}
-    for key, value in (planned.get("init_args") or {}).items():
-        if key in options and not _same(options[key], value):
-            yield f"model option {key}", options[key], value
-
-
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, Mapping) else {}
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equal but for how numbers are written: a parser makes 1 of 1.0 and 0.0001 of "1e-4"."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        # A parser adds the defaults of nested options.
-        return all(key in a and _same(a[key], value) for key, value in b.items())
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
-        return a == b
-    try:
-        return math.isclose(float(a), float(b), rel_tol=1e-9)
-    except (TypeError, ValueError):
-        return str(a) == str(b)
 
 
 def check_block(sources: Sequence[Source]) -> None:

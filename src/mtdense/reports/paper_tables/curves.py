@@ -212,9 +212,8 @@ def _thin(run: Points) -> Points:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Lowest and highest value to draw; of many values, the top two per cent may leave the picture."""
-    ordered = sorted(values)
-    low, high = ordered[0], ordered[min(len(ordered) - 1, math.ceil(0.98 * len(ordered)) - 1)]
+    """Lowest and highest value, and a little more."""
+    low, high = min(values), max(values)
     margin = 0.05 * (high - low) or max(abs(high), 1.0) * 0.05
     return low - margin, high + margin
 

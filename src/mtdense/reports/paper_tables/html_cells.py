@@ -23,7 +23,7 @@ from mtdense.reports.paper_tables.structure import METRIC_NAMES, Row
 
 __all__ = ["cost_view", "gain_view", "score_view"]
 
-_BAR, _BAR_HEIGHT = 132, 18
+_BAR, _BAR_HEIGHT = 116, 18
 
 
 def _minus(text: str) -> str:

@@ -23,6 +23,7 @@ _MEANINGS = {
     "not run": "nothing is measured with this budget yet",
     "smoke": "a few steps that show that everything runs; the scores mean nothing",
     "short": "trained with a reduced budget, not by the paper's recipe",
+    "steps": "trained for another number of steps than the paper's recipe",
     "network": "another network than the row's, such as a smaller backbone: not the paper's method at its size",
     "images": "images of another size than the row's",
     "replica": "trained and tested on procedural scenes in the data set's file layout, not on the data set",
@@ -68,12 +69,13 @@ def record_marks(budget: str, row: Row, record: RunRecord, own: Mapping[str, Any
     """Those of a test.
 
     Args:
-        budget: Of its run.
+        budget: Of its run, such as smoke or short@120.
         row: The row it stands in.
         record: The test.
         own: Configuration of the row's own experiment; None: only the row's backbone is known.
     """
-    found = [Mark(budget, budget)] if budget != "full" else []
+    name, at, _ = budget.partition("@")
+    found = [Mark("steps" if name == "full" else name, budget)] if name != "full" or at else []
     model = dict(((own or {}).get("model") or {}).get("init_args") or {})
     data = dict(((own or {}).get("data") or {}).get("init_args") or {})
     used = dict((record.config.get("model") or {}).get("init_args") or {})

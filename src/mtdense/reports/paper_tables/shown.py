@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mtdense.reports.evidence.paired import Difference
+from mtdense.reports.paper_tables.costs import TIMED
 from mtdense.reports.paper_tables.marks import Mark
 from mtdense.reports.paper_tables.structure import Block, PaperColumn, PaperTable, Row
 from mtdense.reports.run_record import RunRecord
@@ -30,7 +31,7 @@ class Run(Protocol):
 
     @property
     def budget(self) -> str:
-        """smoke, short or full."""
+        """Such as smoke, short, short@120 or full."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -181,8 +182,8 @@ class ShownCost:
 
     @property
     def relative(self) -> float | None:
-        """How much larger ours is, in percent of the paper's."""
-        if self.ours is None or not self.paper:
+        """How much larger ours is, in percent of the paper's; None of what depends on the machine."""
+        if self.ours is None or not self.paper or self.name in TIMED:
             return None
         return 100 * (self.ours - self.paper) / self.paper
 
@@ -253,7 +254,7 @@ class ShownTable:
 
     Args:
         table: What its file says.
-        budget: Whose runs are shown: smoke, short or full.
+        budget: Whose runs are shown.
         blocks: In printed order.
     """
 
