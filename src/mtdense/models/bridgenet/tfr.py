@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mtdense.models.layers.frugal import norm_act_conv
 from mtdense.models.layers.task_maps import TaskDropPath, resize
 
 __all__ = ["DILATIONS", "ConcatForm", "ConcatRefiner", "RefineBlock", "TaskFeatureRefiner"]
@@ -44,8 +45,8 @@ class RefineBlock(nn.Module):
 
     def forward(self, x: Tensor, bridge: Tensor) -> Tensor:
         """Tasks (B, T * width, h, w) and the bridge (B, width, h, w) to tasks."""
-        y = self.act(self.norm1(self.from_task(x) + self.from_bridge(bridge)))
-        y = self.out(self.act(self.norm2(self.dilated(y))))
+        y = norm_act_conv(self.norm1, self.act, self.dilated, self.from_task(x) + self.from_bridge(bridge))
+        y = norm_act_conv(self.norm2, self.act, self.out, y)
         refined: Tensor = x + self.drop(y)
         return refined
 

@@ -11,6 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from mtdense.models.layers.frugal import norm_act_conv
+from mtdense.models.layers.resized_conv import conv_of_resized, is_cheaper
 from mtdense.models.layers.task_maps import norm_channels, resize
 
 __all__ = ["FinalDecoders", "LevelCollector", "MixProjection", "PreliminaryDecoders", "UnusedParts", "UpEmbed"]
@@ -83,9 +85,20 @@ class UpEmbed(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, T * in_width, h, w) to (B, T * width, *size)."""
-        x = self.act(self.norm1(self.conv1(resize(x, size))))
+        x = self.act(self.norm1(_conv(self.conv1, [x], size)))
         out: Tensor = self.act(self.norm2(self.conv2(x)))
         return out
+
+
+def _conv(conv: nn.Conv2d, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """`conv` of the sum of enlarged maps; in training the cheaper way, so that inference counts as published."""
+    if conv.training and is_cheaper(maps, conv, size):
+        return conv_of_resized(maps, conv, size)
+    total = resize(maps[0], size)
+    for part in maps[1:]:
+        total = total + resize(part, size)
+    out: Tensor = conv(total)
+    return out
 
 
 def _dilated(tasks: int, in_width: int, width: int) -> nn.Conv2d:
@@ -133,10 +146,9 @@ class FinalDecoders(nn.Module):
         by_task = zip(*(level.chunk(len(self.heads), dim=1) for level in levels), strict=True)
         logits = {}
         for name, parts in zip(self.heads, by_task, strict=True):
-            total = resize(parts[0], size)
-            for part in parts[1:]:
-                total = total + resize(part, size)
-            logits[name] = self.heads[name](self.decoders[name](total))
+            conv, norm, act = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(self.decoders[name]))
+            x = norm_act_conv(norm, act, self.heads[name], _conv(conv, parts, size))
+            logits[name] = x.contiguous()
         return logits
 
 
