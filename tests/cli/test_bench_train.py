@@ -6,6 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from mtdense.cli.bench_train import all_architectures
+
 Main = Callable[..., tuple[int, str]]
 MULTI = "procedural/one-label/mtl_baseline-resnet18.yaml"
 SINGLE = "procedural/one-label/single_task-resnet18.yaml"
@@ -20,8 +24,30 @@ def test_two_experiments_in_turn(mtdense_main: Main, tmp_path: Path) -> None:
     found = json.loads(file.read_text())
     assert [row["method"] for row in found["steps"]] == ["mtl_baseline", "single_task"]
     assert found["steps"][0]["ratio"] == 1.0
+    assert found["steps"][0]["share_of_peak"] > 0 and found["steps"][0]["images_per_second"] > 0
     # One task: the same network from the same seed.
     assert found["steps"][0]["loss"] == found["steps"][1]["loss"]
+
+
+def test_markdown_beside_plain(mtdense_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--precision", "bf16-mixed", "--channels-last", "--beside-plain", "--parts", "--format", "markdown")
+    code, err = mtdense_main(
+        "bench", "train", "--config", MULTI, *TINY, "--batch", "2", "--runs", "1", "--device", "cpu", *options,
+        "--data-time", "--data.batch_size", "2", "--data.train_images", "6", "--data.cache", "false",
+    )  # fmt: skip
+    assert code == 0, err
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    names = [line.split(" | ")[0] for line in lines[2:]]
+    assert names == [f"| {MULTI} (plain)", f"| {MULTI}"]
+    assert len({line.count(" | ") for line in lines}) == 1
+    assert lines[3].split(" | ")[-3].endswith(" ms") and "conv" in lines[3].split(" | ")[-1]
+
+
+def test_all_architectures_are_there() -> None:
+    shipped = {path.stem.split("-")[0] for path in Path("experiments").glob("*/*/*.yaml")}
+    found = all_architectures()
+    assert {"bridgenet", "invpt", "tif", "prompt_fusion", "prototype", "diffusion_mtl", "atrc"} <= found.keys()
+    assert "single_task" not in found and len(found) >= len(shipped & found.keys()) > 10
 
 
 def test_errors(mtdense_main: Main, tmp_path: Path) -> None:

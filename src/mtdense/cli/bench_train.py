@@ -5,11 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
 
-__all__ = ["add_action", "run_train"]
+if TYPE_CHECKING:
+    import torch
+
+    from data_modules import DenseDataModule
+    from mtdense.models import DenseModule
+
+__all__ = ["ALL_OPTIONS", "add_action", "all_architectures", "run_train"]
+
+ALL_OPTIONS = (
+    *("--model.preset", "small", "--model.pretrained", "false", "--model.fused_optimizer", "true"),
+    *("--data.size", "[96, 128]", "--data.tasks", "[semseg, depth, normals]"),
+)
+"""Of `--all`, before those that the user gives."""
+
+# Prompts need a Swin.
+_SMALL_SWIN = (
+    *("--model.backbone", "swin_tiny_patch4_window7_224", "--model.backbone_options"),
+    "{overrides: {embed_dim: 32, depths: [2, 2, 2, 2], num_heads: [1, 2, 4, 8], window_size: 4}}",
+)
+_BACKBONES = {"prompt_fusion": _SMALL_SWIN, "task_prompter": _SMALL_SWIN}
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,10 +38,13 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "train",
         help="training steps of experiments on noise, in turn",
         description="Times one training step (forward, losses, backward, optimiser) of each experiment, in turn. "
-        "Further options are those of `mtdense fit` and hold for all, such as `--model.preset small`; no data is read.",
+        "Further options are those of `mtdense fit` and hold for all, such as `--model.preset small`; no data is read "
+        "but for --data-time.",
     )
-    parser.add_argument(
-        "--config", action="append", required=True, help="experiment; others are compared with the first"
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", action="append", help="experiment; others are compared with the first")
+    which.add_argument(
+        "--all", action="store_true", help="every architecture of several tasks, small, on procedural rooms of 96x128"
     )
     parser.add_argument("--batch", type=int, default=6, help="images per step (6)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="default: the first experiment's")
@@ -29,8 +52,32 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--runs", type=int, default=5, help="timed steps, of which the median counts (5)")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and noise (0)")
     parser.add_argument("--device", help="default: a GPU where there is one")
+    parser.add_argument(
+        "--precision", choices=("32", "bf16-mixed"), default="32", help="as of --trainer.precision; (32)"
+    )
+    parser.add_argument("--channels-last", action="store_true", help="as --model.channels_last true")
+    parser.add_argument("--compile", action="store_true", help="as --model.compile true")
+    parser.add_argument("--beside-plain", action="store_true", help="each experiment also without these three")
+    parser.add_argument("--parts", action="store_true", help="which parts and which operators take the time")
+    parser.add_argument("--data-time", action="store_true", help="how long the experiments' data takes for a batch")
+    parser.add_argument("--format", choices=("table", "markdown"), default="table")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.set_defaults(func=run_train, takes_options=True)
+
+
+def all_architectures() -> dict[str, list[str]]:
+    """{method: options that choose it} of all architectures of several tasks; a single-task network is no other one."""
+    import inspect
+
+    from mtdense import models
+
+    found = {}
+    for name in models.__all__:
+        thing = getattr(models, name)
+        known = inspect.isclass(thing) and issubclass(thing, models.DenseModule) and not inspect.isabstract(thing)
+        if known and thing.method != "single_task":
+            found[thing.method] = ["--model", f"mtdense.models.{name}", *_BACKBONES.get(thing.method, ())]
+    return found
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -40,55 +87,125 @@ def run_train(args: argparse.Namespace) -> int:
         ConfigError: A number below one, an unknown device, experiments of different tasks, or a file that cannot be
             written.
     """
-    import torch
-    from rich.console import Console
-    from rich.table import Table
-
-    from mtdense.cli.lightning_cli import build_model
+    from mtdense.cli.bench_train_table import cells
     from mtdense.cli.profile import choose_device
-    from mtdense.reports.bench.train import time_steps
-    from mtdense.reports.canonical import plain, write_atomic
-    from mtdense.reports.environment import device_name, versions
+    from mtdense.reports.bench.step import matrix_peak
+    from mtdense.reports.bench.train import Arrangement, time_steps
 
     if min(args.batch, args.runs, *(args.size or (1,))) < 1:
         raise ConfigError(f"--batch {args.batch} --runs {args.runs} --size {args.size}", "give numbers of 1 or more.")
-    if len(set(args.config)) < len(args.config):
-        raise ConfigError("an experiment is named twice", "name each once.")
     if args.json is not None:
         check_output("--json", args.json)
     device = choose_device(args.device)
-    modules, sizes = {}, []
-    for name in args.config:
-        torch.manual_seed(args.seed)
-        module, size = build_model([name], args.options)
-        modules[name] = module.to(device)
-        sizes.append(size)
+    modules, data = _build(args, device)
     tasks = {name: list(module.tasks) for name, module in modules.items()}
     if len({tuple(names) for names in tasks.values()}) > 1:
         raise ConfigError(f"the experiments have different tasks: {tasks}", "name the same by `--data.tasks`.")
-    size = tuple(args.size or sizes[0])
-    found = time_steps(modules, args.batch, size, args.labels, args.runs, args.seed)
-    table = Table(title=f"A training step of {args.batch} images of {size[0]}x{size[1]}, labels: {args.labels}")
-    for head in ("experiment", "ms", "shortest", "longest", "ratio", "parameters [M]", "memory [GB]"):
-        table.add_column(head, justify="left" if head == "experiment" else "right", overflow="fold")
-    for row in found:
-        memory = "-" if row.peak_memory is None else f"{row.peak_memory / 1e9:.2f}"
-        times = [f"{1e3 * seconds:.0f}" for seconds in (row.seconds, *row.spread)]
-        table.add_row(row.name, *times, f"{row.seconds / found[0].seconds:.2f}", f"{row.params / 1e6:.1f}", memory)
-    Console().print(table)
-    print(f"Median of {args.runs} steps each, in turn; {device_name()}.")
+    size = tuple(args.size or next(iter(data.values())).size)
+    arranged = {name: Arrangement(args.precision, args.compile) for name in modules if not name.endswith(_PLAIN)}
+    peak = matrix_peak(device, args.precision)
+    found = time_steps(modules, args.batch, size, args.labels, args.runs, args.seed, arranged, args.parts)
+    waits = {name: _data_seconds(module, args) for name, module in data.items()} if args.data_time else {}
+    _show(args, cells(found, args.batch, peak, waits), size, peak)
     if args.json is not None:
-        rows = [{**plain(row, "bench"), "ratio": row.seconds / found[0].seconds} for row in found]
-        body = {
-            "steps": rows,
-            "batch": args.batch,
-            "size": list(size),
-            "labels": args.labels,
-            "runs": args.runs,
-            "seed": args.seed,
-            "device": str(device),
-            "versions": versions(("torch", "timm", "lightning")),
-        }
-        write_atomic(args.json, json.dumps(body, indent=2) + "\n")
-        print(f"Wrote {args.json}")
+        _write(args, found, size, device, peak, waits)
     return 0
+
+
+_PLAIN = " (plain)"
+
+
+def _build(args: argparse.Namespace, device: torch.device) -> tuple[dict[str, DenseModule], dict[str, DenseDataModule]]:
+    """Architectures and data, by name; plain ones beside the others if asked for."""
+    import torch
+
+    from mtdense.cli.lightning_cli import build_experiment
+
+    if args.all:
+        named = {
+            name: (["base/procedural.yaml"], [*options, *ALL_OPTIONS]) for name, options in all_architectures().items()
+        }
+    else:
+        if len(set(args.config)) < len(args.config):
+            raise ConfigError("an experiment is named twice", "name each once.")
+        named = {name: ([name], []) for name in args.config}
+    modules, data = {}, {}
+    for name, (files, options) in named.items():
+        for suffix in (_PLAIN, "") if args.beside_plain else ("",):
+            torch.manual_seed(args.seed)
+            chosen = ["--model.channels_last", "true"] if args.channels_last and not suffix else []
+            module, data[name] = build_experiment(files, [*options, *args.options, *chosen])
+            modules[name + suffix] = module.to(device)
+    return modules, data
+
+
+def _data_seconds(data: DenseDataModule, args: argparse.Namespace) -> float:
+    """Seconds in which the training data of an experiment gives as many images as a step takes, the first left out."""
+    import time
+    from itertools import islice
+
+    data.setup("fit")
+    batches = iter(data.train_dataloader())
+    next(batches)
+    clock = time.perf_counter()
+    images = sum(len(batch["image"]) for batch in islice(batches, args.runs))
+    if images == 0:
+        raise ConfigError("an epoch of one batch", "leave out --data-time, or make `--data.batch_size` smaller.")
+    return (time.perf_counter() - clock) * args.batch / images
+
+
+def _show(args: argparse.Namespace, lines: list[list[str]], size: tuple[int, ...], peak: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mtdense.cli.bench_train_table import markdown
+    from mtdense.reports.environment import device_name
+
+    title = f"A training step of {args.batch} images of {size[0]}x{size[1]}, labels: {args.labels}"
+    how = [args.precision, *(name for name in ("channels-last", "compile") if getattr(args, name.replace("-", "_")))]
+    note = f"Median of {args.runs} steps each, in turn; {', '.join(how)}; matrix peak {peak / 1e9:.0f} GFLOP/s; "
+    note += f"{device_name()}."
+    if args.format == "markdown":
+        print(f"{title}.\n{note}\n\n{markdown(lines)}")
+        return
+    table = Table(title=title)
+    for head in lines[0]:
+        table.add_column(head, justify="left" if head.startswith(("experiment", "largest")) else "right")
+    for line in lines[1:]:
+        table.add_row(*line)
+    Console().print(table)
+    print(note)
+
+
+def _write(
+    args: argparse.Namespace,
+    found: list[Any],
+    size: tuple[int, ...],
+    device: torch.device,
+    peak: float,
+    waits: dict[str, float],
+) -> None:
+    from mtdense.reports.canonical import plain, write_atomic
+    from mtdense.reports.environment import versions
+
+    rows = [
+        {
+            **plain(row, "bench"),
+            "ratio": row.seconds / found[0].seconds,
+            "images_per_second": args.batch / row.seconds,
+            "share_of_peak": row.flops / row.seconds / peak,
+            "data_seconds": waits.get(row.name),
+        }
+        for row in found
+    ]
+    names = ("batch", "labels", "runs", "seed", "precision", "channels_last", "compile")
+    body = {
+        "steps": rows,
+        **{name: getattr(args, name) for name in names},
+        "size": list(size),
+        "device": str(device),
+        "matrix_peak": peak,
+        "versions": versions(("torch", "timm", "lightning")),
+    }
+    write_atomic(args.json, json.dumps(body, indent=2) + "\n")
+    print(f"Wrote {args.json}")

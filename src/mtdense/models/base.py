@@ -21,6 +21,7 @@ from mtdense.metrics import DeltaM
 from mtdense.models.agreement import check_data_tasks, check_loss_weights, check_output_kinds
 from mtdense.models.baselines import read_baselines
 from mtdense.models.canvas import inside, zero_of
+from mtdense.models.compiled import CompileMode, compile_network
 from mtdense.models.outputs import Outputs
 from mtdense.tasks import Task, build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -79,6 +80,7 @@ class DenseModule(L.LightningModule, ABC):
         normalization: Mean and deviation of `imagenet` (what the papers' recipes say) or those of the backbone's
             `weights`.
         channels_last: Run convolutions in channels-last memory order; for GPUs with tensor cores.
+        compile: Train with `torch.compile`, in this mode if one is named; the first steps take minutes.
         delta_m_baselines: {task: score of the single-task network}, each the task's primary metric in its own unit
             (fractions, degrees, metres), or a YAML or JSON file that holds it; training then logs `val/delta_m`.
 
@@ -120,6 +122,7 @@ class DenseModule(L.LightningModule, ABC):
         warmup_steps: int = 0,
         normalization: Literal["imagenet", "weights"] = "imagenet",
         channels_last: bool = False,
+        compile: bool | CompileMode = False,
         delta_m_baselines: dict[str, float] | str | None = None,
     ) -> None:
         super().__init__()
@@ -336,6 +339,8 @@ class DenseModule(L.LightningModule, ABC):
         data = getattr(self._trainer, "datamodule", None)
         if data is not None:
             check_data_tasks(self.tasks, build_tasks(data.task_specs))
+        if stage == "fit":
+            compile_network(self.network, self.hparams["compile"], self.trainer.strategy.root_device)
         if stage == "fit" and self._baselines is not None:
             try:
                 self._delta_m(self._baselines)

@@ -9,7 +9,10 @@ import torch
 
 from mtdense.core.errors import ConfigError
 from mtdense.models import MTLBaseline, SingleTask
-from mtdense.reports.bench.train import random_batch, random_target, time_steps
+from mtdense.reports.bench.parts import forward_shares
+from mtdense.reports.bench.step import PARTS, StepClock, count_flops, matrix_peak
+from mtdense.reports.bench.train import Arrangement, random_batch, random_target, time_steps
+from mtdense.reports.profile import full_macs
 from mtdense.tasks import build_tasks
 from tests.models.helpers import ALL_SPECS
 
@@ -64,7 +67,44 @@ def test_time_steps() -> None:
     for row in found:
         assert 0 < row.spread[0] <= row.seconds <= row.spread[1]
         assert row.loss == pytest.approx(expected[row.name]) and math.isfinite(row.loss)
-        assert row.peak_memory is None
+        assert sum(row.split.values()) == pytest.approx(row.seconds, rel=0.5) and set(row.split) == set(PARTS)
+        assert row.peak_memory is None or row.peak_memory > 4 * row.params
         # It was trained, not only run.
         assert any(not torch.equal(a, b) for a, b in zip(before[row.name], modules[row.name].parameters(), strict=True))
+        assert row.forward == row.operators == {}
     assert found[0].params == sum(p.numel() for p in modules["multi"].parameters())
+
+
+def test_operations_are_those_of_forward_and_backward() -> None:
+    torch.manual_seed(0)
+    module = MTLBaseline(tasks={"depth": {}}, backbone="tiny", preset="tiny").train()
+    batch = random_batch(module.tasks, 2, (32, 40))
+    flops, loss = count_flops(module, batch)
+    forward = full_macs(module, lambda: module.run_network(batch))[""]
+    # The image itself needs no gradient.
+    assert 2.5 * 2 * forward < flops < 3 * 2 * forward and math.isfinite(loss)
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_where_the_time_goes() -> None:
+    module = MTLBaseline(tasks=SPECS, backbone="tiny", preset="tiny").train()
+    (row,) = time_steps({"a": module}, 1, (32, 40), runs=1, arrangements={"a": Arrangement("bf16-mixed")}, parts=True)
+    assert set(row.forward) - {""} == {name for name, _ in module.network.named_children()}
+    assert sum(row.forward.values()) == pytest.approx(1) == sum(row.operators.values())
+    assert any("conv" in name for name in row.operators)
+    # Nothing is left behind.
+    assert forward_shares(module, random_batch(module.tasks, 1, (32, 40))).keys() == row.forward.keys()
+    assert not any(part._forward_hooks for part in module.modules())
+
+
+def test_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([1.0, 2.0, 5.0, 6.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
+    clock = StepClock(torch.device("cpu"))
+    for part in ("", "a", "b", "a"):
+        clock.mark(part)
+    assert clock.seconds() == {"a": 2.0, "b": 3.0} and clock.seconds() == {}
+
+
+def test_peak_of_a_matrix_product() -> None:
+    assert matrix_peak(torch.device("cpu"), "32") > 1e9

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -15,12 +15,28 @@ from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_seed
 from mtdense.data.sample import Batch, whole_canvas
 from mtdense.models import DenseModule
+from mtdense.models.compiled import CompileMode, compile_network
+from mtdense.reports.bench.parts import forward_shares, operator_shares
+from mtdense.reports.bench.step import Precision, StepClock, count_flops, peak_memory, step
 from mtdense.tasks import Task
 from mtdense.training import create_optimizer
 
-__all__ = ["Labels", "StepTime", "random_batch", "random_target", "time_steps"]
+__all__ = ["Arrangement", "Labels", "StepTime", "random_batch", "random_target", "time_steps"]
 
 Labels = Literal["full", "one-label"]
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How a step is run.
+
+    Args:
+        precision: Of forward pass and losses.
+        compile: See `DenseModule`.
+    """
+
+    precision: Precision = "32"
+    compile: bool | CompileMode = False
 
 
 @dataclass(frozen=True)
@@ -32,18 +48,27 @@ class StepTime:
         method: The architecture.
         seconds: Of one step (forward, losses, backward, optimiser), median over runs.
         spread: (shortest, longest).
+        split: Seconds of each of `PARTS`, medians over runs.
         loss: Of the first step.
         params: Parameters that are trained.
-        peak_memory: Most bytes of tensors on the GPU during a step; None on a CPU.
+        flops: Of a step; see `count_flops`.
+        peak_memory: Bytes of weights, optimiser state and whatever a step held beyond them at its peak; None where the
+            system does not tell.
+        forward: Shares of the forward pass by part of the network, if asked for; see `forward_shares`.
+        operators: Shares of the step by operator, if asked for; see `operator_shares`.
     """
 
     name: str
     method: str
     seconds: float
     spread: tuple[float, float]
+    split: dict[str, float]
     loss: float
     params: int
+    flops: int
     peak_memory: int | None
+    forward: dict[str, float] = field(default_factory=dict)
+    operators: dict[str, float] = field(default_factory=dict)
 
 
 def random_target(task: Task, images: int, size: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -100,8 +125,10 @@ def time_steps(
     labels: Labels = "full",
     runs: int = 5,
     seed: int = 0,
+    arrangements: Mapping[str, Arrangement] | None = None,
+    parts: bool = False,
 ) -> list[StepTime]:
-    """Times training steps, one of each architecture in turn, after one of each for warm-up.
+    """Times training steps, one of each architecture in turn, after some of each for warm-up.
 
     Args:
         modules: {name: architecture on its device}.
@@ -110,53 +137,71 @@ def time_steps(
         labels: See `random_batch`.
         runs: Timed steps of each.
         seed: See `random_batch`.
+        arrangements: {name: how its steps are run}; plainly where left out.
+        parts: Ask also where the time goes.
 
     Raises:
+        ConfigError: There is no compiler for the device.
         DataError: A loss is not finite.
     """
-    prepared = {}
-    for name, module in modules.items():
-        h = module.hparams
-        optimizer = create_optimizer(
-            module.parameter_groups(), h["optimizer"], h["lr"], h["weight_decay"], h["momentum"], h["fused_optimizer"]
-        )
-        batch = module.transfer_batch_to_device(
-            random_batch(module.tasks, images, size, labels, seed), module.device, 0
-        )
-        prepared[name] = (module.train(), optimizer, batch)
-    first: dict[str, float] = {}
-    times: dict[str, list[float]] = {name: [] for name in modules}
-    peaks: dict[str, int | None] = dict.fromkeys(modules)
-    for run in range(runs + 1):
-        for name, (module, optimizer, batch) in prepared.items():
-            cuda = module.device.type == "cuda"
-            if cuda:
-                torch.cuda.reset_peak_memory_stats(module.device)
-                torch.cuda.synchronize(module.device)
-            clock = time.perf_counter()
-            optimizer.zero_grad(set_to_none=True)
-            loss, _ = module.training_loss(batch)
-            loss.backward()
-            optimizer.step()
-            if cuda:
-                torch.cuda.synchronize(module.device)
-                peaks[name] = torch.cuda.max_memory_allocated(module.device)
-            if run:
-                times[name].append(time.perf_counter() - clock)
-            else:
-                first[name] = loss.item()
-    for name, value in first.items():
-        if not torch.isfinite(torch.tensor(value)):
-            raise DataError(f"the loss of {name} is {value}", "its time means nothing; lower the learning rate.")
-    return [
-        StepTime(
-            name,
-            module.method,
-            statistics.median(times[name]),
-            (min(times[name]), max(times[name])),
-            first[name],
-            sum(p.numel() for p in module.parameters() if p.requires_grad),
-            peaks[name],
+    arrangements = arrangements or {}
+    courses = [
+        _Course(
+            name, module, arrangements.get(name, Arrangement()), random_batch(module.tasks, images, size, labels, seed)
         )
         for name, module in modules.items()
     ]
+    for _ in range(runs):
+        for course in courses:
+            course.run()
+    return [course.result(parts) for course in courses]
+
+
+class _Course:
+    """One architecture, made ready: counted, compiled, warmed up, its memory taken."""
+
+    def __init__(self, name: str, module: DenseModule, arrangement: Arrangement, batch: Batch) -> None:
+        self.name, self.module, self.precision = name, module.train(), arrangement.precision
+        self.batch = module.transfer_batch_to_device(batch, module.device, 0)
+        h = module.hparams
+        self.optimizer = create_optimizer(
+            module.parameter_groups(), h["optimizer"], h["lr"], h["weight_decay"], h["momentum"], h["fused_optimizer"]
+        )
+        self.flops, self.loss = count_flops(module, self.batch)
+        if not math.isfinite(self.loss):
+            raise DataError(f"the loss of {name} is {self.loss}", "its time means nothing; try another seed.")
+        compile_network(module.network, arrangement.compile, module.device)
+        self.compiled = bool(arrangement.compile)
+        self.clock = StepClock(module.device)
+        self.times: list[dict[str, float]] = []
+        self.run()
+        state = [x for entry in self.optimizer.state.values() for x in entry.values() if isinstance(x, Tensor)]
+        held = sum(x.numel() * x.element_size() for x in [*module.parameters(), *module.buffers(), *state])
+        module.zero_grad(set_to_none=True)
+        most = peak_memory(module.device, self.run)
+        self.peak = None if most is None else most + held
+        self.times.clear()
+
+    def run(self) -> None:
+        """One step."""
+        step(self.module, self.optimizer, self.batch, self.precision, self.clock)
+        self.times.append(self.clock.seconds())
+
+    def result(self, parts: bool) -> StepTime:
+        """What the runs took."""
+        totals = [sum(times.values()) for times in self.times]
+        module, batch = self.module, self.batch
+        return StepTime(
+            self.name,
+            module.method,
+            statistics.median(totals),
+            (min(totals), max(totals)),
+            {part: statistics.median(times[part] for times in self.times) for part in self.times[0]},
+            self.loss,
+            sum(p.numel() for p in module.parameters() if p.requires_grad),
+            self.flops,
+            self.peak,
+            # A compiled network has no parts any more.
+            forward_shares(module, batch, self.precision) if parts and not self.compiled else {},
+            operator_shares(module, self.optimizer, batch, self.precision) if parts else {},
+        )
