@@ -250,6 +250,7 @@ class DenseDataModule(LightningDataModule, ABC):
         """Shuffled, augmented, with the labels that the mask admits."""
         mask = self.label_mask
         data = PartialLabelDataset(self.dataset("train"), self._tasks, mask, self._transform(train=True), self.seed)
+        data.watch(self.num_workers)
         indices = mask.images_with(self.tasks) if self.only_labelled else range(len(data))
         columns = [mask.tasks.index(task) for task in self.tasks]
         rank, world_size = self._rank()
@@ -401,6 +402,7 @@ class DenseDataModule(LightningDataModule, ABC):
         dataset = self.dataset(split)
         mask = full_label_mask(dataset, self.tasks)
         data = PartialLabelDataset(dataset, self._tasks, mask, self._transform(train=False), self.seed)
+        data.watch(self.num_workers)
         rank, world_size = self._rank()
         sampler = EvalSampler(len(data), rank=rank, world_size=world_size)
         return DataLoader(data, batch_size=self.eval_batch_size, sampler=sampler, **self._loader_options())

@@ -3,14 +3,15 @@
     python tests/cli/killed.py PLAN.json
 
 PLAN: {"arguments": [...], "runs": [{"folder": F, "moments": [MOMENT, ...]}, ...]}. Each run is killed (SIGKILL) at its
-first moment, resumed from its last checkpoint (or begun anew where there is none), killed at the second, and so
-on, then resumed to its end. Moments are logged in F/moments.txt before the kill:
+first moment, then the very same command (with `--resume auto`) is given again and killed at the second, and so on,
+then it is given until it ends. Moments are logged in F/moments.txt before the kill:
 
     save:N:before | half | written | after     in the N-th save of a checkpoint of that process
     batch:N:start | backward | end             in optimiser step N (counted from 0)
     validation:N                               in the N-th validation batch of that process
 
-A moment that ends in ":ctrl-c" sends SIGINT to the whole process group instead, as a terminal does.
+A moment that ends in ":ctrl-c" sends SIGINT to the whole process group instead, as a terminal does; one that ends in
+":sigterm" or ":sigusr1" that signal to the process, as a batch scheduler does.
 """
 
 from __future__ import annotations
@@ -34,13 +35,18 @@ from mtdense.cli.main import main
 from mtdense.models.base import DenseModule
 from mtdense.training import checkpoint_io
 
+_SIGNALS = {"ctrl-c": signal.SIGINT, "sigterm": signal.SIGTERM, "sigusr1": signal.SIGUSR1}
+
 
 class Killer:
     """Kills this process at a moment; without one it only makes training depend on torch's global generator."""
 
     def __init__(self, moment: str | None, log: Path) -> None:
-        self.ctrl_c = (moment or "").endswith(":ctrl-c")
-        self.kind, *self.where = (moment or "never").removesuffix(":ctrl-c").split(":")
+        self.kind, *self.where = (moment or "never").split(":")
+        self.signal = _SIGNALS.get(self.where[-1]) if self.where else None
+        self.moment = moment
+        if self.signal is not None:
+            self.where.pop()
         self.log = log
         self.counts: dict[str, int] = {}
         _patch(DenseModule, "training_step", self._training_step)
@@ -53,13 +59,13 @@ class Killer:
         if kind != self.kind or [str(part) for part in where] != self.where:
             return
         with self.log.open("a") as stream:
-            stream.write(":".join((self.kind, *self.where)) + (":ctrl-c" if self.ctrl_c else "") + "\n")
+            stream.write(f"{self.moment}\n")
             stream.flush()
             os.fsync(stream.fileno())
-        if self.ctrl_c:
+        if self.signal is signal.SIGINT:
             os.killpg(0, signal.SIGINT)
         else:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal or signal.SIGKILL)
 
     def count(self, kind: str) -> int:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -121,12 +127,17 @@ def run_once(arguments: list[str], folder: Path, moment: str | None) -> int:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         Killer(moment, folder / "moments.txt")
-        last = folder / "run" / "checkpoints" / "last.ckpt"
-        resume = ["--ckpt_path", str(last)] if last.exists() else ["--overwrite", "true"]
-        code = main([*arguments, "--run_dir", str(folder / "run"), *resume])
+        code = main([*arguments, "--run_dir", str(folder / "run"), "--resume", "auto"])
         sys.stdout.flush()
         os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    left = sorted((folder / "run" / "checkpoints").glob("*"))
+    for path in left:
+        if path.suffix == ".ckpt":  # what looks good is good
+            checkpoint_io.check_file(path)
+            torch.load(path, weights_only=True)
+    print(f"{folder.name} {moment or 'to the end'}: exit code {code}, left {[path.name for path in left]}", flush=True)
+    return code
 
 
 def run_plan(plan: dict[str, Any]) -> None:
@@ -136,7 +147,6 @@ def run_plan(plan: dict[str, Any]) -> None:
         folder.mkdir(parents=True)
         codes = [run_once(plan["arguments"], folder, moment) for moment in [*run["moments"], None]]
         (folder / "codes.json").write_text(json.dumps(codes))
-        print(folder.name, run["moments"], codes, flush=True)
 
 
 if __name__ == "__main__":

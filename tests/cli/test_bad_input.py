@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -155,7 +156,14 @@ def test_nan_loss_in_step_3_keeps_the_last_good_checkpoint(mtdense_main: Main, t
     )
     code, err = mtdense_main("fit", *MULTI, *SMALL, "--config", tmp_path / "nan.yaml", "--run_dir", tmp_path / "run")
     assert code == DIVERGED
-    assert "not finite in step 3" in one_error(err)
+    message = one_error(err)
+    assert "not finite in step 3" in message
+    told = json.loads((tmp_path / "run" / "failures" / "step3-rank0.json").read_text())
+    assert (told["error"], told["step"], told["batch"]["stage"]) == ("NonFiniteLossError", 3, "train")
+    assert len(told["batch"]["images"]) == len(told["batch_before"]["images"]) == 4
+    assert all(image in message for image in told["batch"]["images"])
+    assert not set(told["batch"]["images"]) & set(told["batch_before"]["images"])
+    assert "step3-rank0.json" in err
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 2
     assert all(bool(torch.isfinite(v).all()) for v in last["state_dict"].values() if v.is_floating_point())

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from mtdense.training.stopping import STOPPED
 from tests.conftest import CONF
 
 KILLED = Path(__file__).with_name("killed.py")
@@ -35,6 +36,10 @@ BORDERS = ["batch:13:start", "batch:39:backward", "batch:59:end"]
 VALIDATIONS = ["validation:2", "validation:4", "validation:7", "validation:11", "validation:14"]
 
 
+ENDS = {"ctrl-c": 1, "sigterm": STOPPED, "sigusr1": STOPPED}
+"""Exit codes of runs that were asked to stop."""
+
+
 def run_killed(folder: Path, moments: list[list[str]], *options: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What an undisturbed run ends with, and what runs end with that are killed at these moments."""
     runs = [{"folder": str(folder / f"{i:02d}"), "moments": list(m)} for i, m in enumerate([[], *moments])]
@@ -46,7 +51,7 @@ def run_killed(folder: Path, moments: list[list[str]], *options: str) -> tuple[d
         place = Path(run["folder"])
         codes = json.loads((place / "codes.json").read_text())
         logged = (place / "moments.txt").read_text().split() if run["moments"] else []
-        ends = [1 if moment.endswith(":ctrl-c") else -signal.SIGKILL for moment in run["moments"]]
+        ends = [ENDS.get(moment.split(":")[-1], -signal.SIGKILL) for moment in run["moments"]]
         assert codes == [*ends, 0], (place / "output.txt").read_text()
         assert logged == run["moments"]
     first, *others = [outcome(Path(run["folder"]) / "run") for run in runs]
@@ -107,6 +112,14 @@ def test_ctrl_c_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
     assert_same(first, others[0])
     output = (tmp_path / "01" / "output.txt").read_text()
     assert output.count("Stopping after this step or validation") == 3
+    assert "Traceback" not in output
+
+
+def test_sigterm_and_sigusr1_save_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    first, others = run_killed(tmp_path, [["batch:8:start:sigterm", "validation:4:sigusr1", "batch:46:start:sigterm"]])
+    assert_same(first, others[0])
+    output = (tmp_path / "01" / "output.txt").read_text()
+    assert output.count("SIGTERM: Stopping after this step or validation, and saving") == 2
     assert "Traceback" not in output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import ConfigError, NonFiniteLossError
 from mtdense.training.callbacks import RandomState, SaveLast
+from mtdense.training.stopping import STOPPED, StoppedRun, requeue_job, stop_run
 
 
 class Trainer(SimpleNamespace):
@@ -26,6 +29,8 @@ class Trainer(SimpleNamespace):
 def make(step: int, *, validates: bool = False, accumulates: bool = False, **more: Any) -> Trainer:
     epoch_loop = SimpleNamespace(_should_check_val_fx=lambda fetcher: validates)
     loop = SimpleNamespace(_data_fetcher=object(), epoch_loop=epoch_loop, _should_accumulate=lambda: accumulates)
+    more["_accelerator_connector"] = SimpleNamespace(cluster_environment=more.pop("environment", None))
+    more = {"is_global_zero": True, "local_rank": 0, **more}
     given = {"world_size": 1, "global_rank": 0, "fast_dev_run": False, "sanity_checking": False, **more}
     return Trainer(global_step=step, saved=[], fit_loop=loop, state=SimpleNamespace(fn="fit"), **given)
 
@@ -79,11 +84,55 @@ def test_an_interrupt_is_heard_at_the_end_of_the_step(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ranks_keep_their_interrupt_and_errors_save_nothing(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_sigterm_saves_and_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    callback, trainer = SaveLast(tmp_path, every=100), make(7, accumulates=True)
+    callback.on_train_start(trainer, None)
+    signal.raise_signal(signal.SIGTERM)
+    batch_end(callback, trainer)
+    trainer.fit_loop._should_accumulate = lambda: False
+    with pytest.raises(StoppedRun) as stop:
+        batch_end(callback, trainer)
+    assert stop.value.code == STOPPED == 75
+    assert trainer.saved == [(7, "last.ckpt", False)]
+    callback.on_exception(trainer, None, stop.value)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_requeue_signal_of_slurm_queues_the_job_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    for number, environment in ((signal.SIGUSR1, SLURMEnvironment()), (signal.SIGTERM, SLURMEnvironment())):
+        trainer = make(7, environment=environment)
+        with pytest.raises(StoppedRun):
+            stop_run(trainer, number)
+    with pytest.raises(StoppedRun):
+        stop_run(make(7, environment=SLURMEnvironment(auto_requeue=False)), signal.SIGUSR1)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert requeue_job()
+    assert (tmp_path / "asked").read_text().split("\n") == ["requeue 4711", "requeue 12_3", ""]
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3; rm")
+    assert not requeue_job()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 2)
+    callback, trainer = SaveLast(tmp_path, every=1), make(1, lightning_module=module)
+    batch_end(callback, trainer)
+    module.weight.data[1, 0] = float("inf")
+    trainer.global_step = 2
+    with pytest.raises(NonFiniteLossError, match=r"after step 2: weight; last\.ckpt was not overwritten"):
+        batch_end(callback, trainer)
+    assert trainer.saved == [(1, "last.ckpt", False)]
+
+
+def test_errors_save_nothing(tmp_path: Path) -> None:
     callback, trainer = SaveLast(tmp_path), make(7, world_size=2)
     callback.on_train_start(trainer, None)
-    assert signal.getsignal(signal.SIGINT) is before
     callback.on_exception(trainer, None, ValueError("nan"))
     assert trainer.saved == []
 

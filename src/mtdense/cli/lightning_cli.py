@@ -7,10 +7,9 @@ import importlib
 import inspect
 import logging
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import yaml
@@ -25,7 +24,10 @@ from data_modules import DenseDataModule
 from mtdense.backbones import weights_follow
 from mtdense.cli.checkpoint_args import checkpoint_config, images_config
 from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option, take_values
+from mtdense.cli.failures import explained
 from mtdense.cli.main import LIGHTNING
+from mtdense.cli.quiet import quiet
+from mtdense.cli.resume import check_resumed_model, resumed_from
 from mtdense.cli.run_folder import (
     check_fit_folder,
     checkpoint_folder,
@@ -40,6 +42,7 @@ from mtdense.models.baselines import read_baselines
 from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint, resolve_class
 from mtdense.reports.architecture_figures import ArchitectureFigures
 from mtdense.reports.canonical import plain
+from mtdense.reports.failures import FailureReport, FiniteGradients
 from mtdense.reports.per_image import PerImageScores
 from mtdense.reports.prediction_writer import PredictionWriter
 from mtdense.reports.recorder import RunRecorder
@@ -89,8 +92,9 @@ class MTDenseCLI(LightningCLI):
     def __init__(self, arguments: Sequence[str], checkpoint: CheckpointInfo | None, experiment: Path | None) -> None:
         self.checkpoint = checkpoint
         self.experiment = experiment
+        self.resumed: Path | None = None
         # The parser shall raise: `main` reports every error in the same way.
-        quiet = {"exit_on_error": False}
+        loud = {"exit_on_error": False}
         super().__init__(
             DenseModule,
             DenseDataModule,
@@ -100,7 +104,7 @@ class MTDenseCLI(LightningCLI):
             seed_everything_default=0,
             args=list(arguments),
             auto_configure_optimizers=False,
-            parser_kwargs={"prog": "mtdense", **quiet, **dict.fromkeys(LIGHTNING, quiet)},
+            parser_kwargs={"prog": "mtdense", **loud, **dict.fromkeys(LIGHTNING, loud)},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -108,6 +112,12 @@ class MTDenseCLI(LightningCLI):
         parser.add_argument("--run_dir", type=str | None, default=None, help="Folder of this run; null: runs/...")
         parser.add_argument("--log_dir", type=str | None, default=None, help="Folder of the loggers; null: in run_dir.")
         parser.add_argument("--overwrite", type=bool, default=False, help="Start anew in a folder that holds a run.")
+        parser.add_argument(
+            "--resume",
+            type=Literal["never", "auto"],
+            default="never",
+            help="auto: go on with the run in run_dir.",
+        )
         parser.add_argument("--variant", type=str, default="", help="Tells runs of one method apart in tables.")
         parser.add_argument("--save_every", type=int, default=200, help="Optimiser steps between saves of last.ckpt.")
         parser.add_argument("--out", type=str | None, default=None, help="Folder for the predictions of `predict`.")
@@ -143,6 +153,9 @@ class MTDenseCLI(LightningCLI):
             or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
         )
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            if config.resume == "auto":
+                self.resumed = resumed_from(run, config)
+                ckpt_path = config.ckpt_path = None if self.resumed is None else str(self.resumed)
             check_fit_folder(run, ckpt_path, config.overwrite)
         self.portable = self._portable_config()
         self.save_config_kwargs = {"text": yaml.safe_dump(self.portable, sort_keys=False)}
@@ -159,6 +172,8 @@ class MTDenseCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Opens the data and plans the batches before a file is written or removed: what is wrong costs nothing."""
+        if self.resumed is not None:
+            check_resumed_model(self.resumed, self.model)
         self.datamodule.setup("fit")
         self.datamodule.trainer = self.trainer  # tells the number of ranks
         self.datamodule.train_dataloader()
@@ -184,6 +199,7 @@ class MTDenseCLI(LightningCLI):
         text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_link_targets=True)
         told: dict[str, Any] = yaml.safe_load(text)
         told.update(run_dir=None, log_dir=None, ckpt_path=None, overwrite=False, per_image=None, figures=0)
+        told.pop("resume")
         model = told["model"]["init_args"]
         for linked in ("tasks", "input_size"):
             model.pop(linked, None)
@@ -193,7 +209,7 @@ class MTDenseCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer; a model whose weights follow downloads nothing."""
-        with weights_follow() if self.checkpoint is not None else contextlib.nullcontext():
+        with weights_follow() if self.checkpoint is not None or self.resumed is not None else contextlib.nullcontext():
             super().instantiate_classes()
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> L.Trainer:
@@ -201,8 +217,10 @@ class MTDenseCLI(LightningCLI):
         seed = own.seed_everything
         self.model.run_info = {"seed": seed, "config": self.portable}
         extra: list[Callback] = [RunRecorder(self.portable, seed, variant=own.variant, ckpt_path=own.get("ckpt_path"))]
+        extra.append(FailureReport())
         if self.subcommand == "fit":
-            extra += [RestoreLoader(), RandomState(), SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every)]
+            last = SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every)
+            extra += [FiniteGradients(), RestoreLoader(), RandomState(), last]
         if own.per_image is not None:
             extra.append(PerImageScores(own.per_image))
         if self.subcommand == "predict":
@@ -251,7 +269,7 @@ def build_experiment(names: Sequence[str], options: Sequence[str] = ()) -> tuple
     Raises:
         MTDenseError: Any fault that the user can mend.
     """
-    _quiet()
+    quiet()
     config = merge(merged_configs([BASE_CONFIG]), merged_configs(names))
     # The class of a data set wants its folder; nothing is read from it.
     config = merge({"data": {"init_args": {"root": NO_ROOT}}} if _takes_root(config) else {}, config)
@@ -270,7 +288,7 @@ def build_data(checkpoint: CheckpointInfo, names: Sequence[str] = (), options: S
     Raises:
         MTDenseError: Any fault that the user can mend.
     """
-    _quiet()
+    quiet()
     _check_classes(checkpoint)
     config = checkpoint_config(checkpoint, options, merged_configs(names))
     if not config.get("data"):
@@ -313,7 +331,7 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     Raises:
         MTDenseError: Any fault that the user can mend.
     """
-    _quiet()
+    quiet()
     subcommand, rest = arguments[0], list(arguments[1:])
     allow, rest = take_option(rest, "--allow_module", "--allow-module")
     images, rest = take_values(rest, "--images")
@@ -346,7 +364,8 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
         whole = plain(merge(merged_configs([BASE_CONFIG]), config))
         path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
         arguments = [subcommand, "--config", str(path), *rest]
-        cli = MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None)
+        with explained():
+            cli = MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None)
     _say_where(cli)
     return cli
 
@@ -364,24 +383,6 @@ def _say_where(cli: MTDenseCLI) -> None:
         print(f"Wrote {own.out or Path(own.run_dir) / 'predictions'}")
     else:
         print(f"Wrote {Path(own.run_dir) / 'records'}")
-
-
-def _quiet() -> None:
-    """Silences what a user can do nothing about: advertisements, and deprecations inside Lightning."""
-    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-    # Ours render, decode and augment little per image, and the demo has two cores.
-    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=r".*smaller than the logging interval.*")
-    # Said of data without validation images, whose configuration said so.
-    warnings.filterwarnings("ignore", message=r".*Total length of `list` across ranks is zero.*")
-    tips = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    if not any(isinstance(f, _NoTips) for f in tips.filters):
-        tips.addFilter(_NoTips())
-
-
-class _NoTips(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "litlogger" not in record.getMessage() and "litmodels" not in record.getMessage()
 
 
 def _seed(value: Any) -> int:

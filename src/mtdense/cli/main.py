@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 an error that was reported in one message, 2 a wrong command line, `DIVERGED` a
-        training whose loss became NaN or infinite.
+        training whose loss became NaN or infinite, 75 (`mtdense.training.stopping.STOPPED`) a run that was asked to
+        stop by SIGTERM or SIGUSR1, and saved.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -79,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         own = _own_error(error)
         if own is None and not isinstance(error, OSError) and type(error).__name__ != "MisconfigurationException":
             raise
-        print(f"mtdense: error: {error if own is None else _message(own)}", file=sys.stderr)
+        told = [str(error) if own is None else _message(own), *getattr(own, "__notes__", [])]
+        print("mtdense: error: " + "\n  ".join(told), file=sys.stderr)
         return DIVERGED if isinstance(own, NonFiniteLossError) else 1
 
 

@@ -56,7 +56,8 @@ def check_fit_folder(run: Path, ckpt_path: str | None, overwrite: bool) -> None:
     if (finished or last.exists()) and not overwrite:
         raise ConfigError(
             f"{run} already holds {'a finished' if finished else 'an unfinished'} run",
-            f"choose another `--run_dir`, continue it with `--ckpt_path {last}`, or say `--overwrite true`.",
+            f"choose another `--run_dir`, continue it with `--resume auto` or `--ckpt_path {last}`, or say "
+            "`--overwrite true`.",
         )
 
 
@@ -64,7 +65,7 @@ def clear_fit_folder(run: Path, ckpt_path: str | None) -> None:
     """Removes an earlier run from its folder, unless it goes on. Only the first process does."""
     if _goes_on(run, ckpt_path) or getattr(rank_zero_only, "rank", 0) != 0:
         return
-    for name in ("checkpoints", "records", "logs", "predictions"):
+    for name in ("checkpoints", "records", "logs", "predictions", "failures"):
         shutil.rmtree(run / name, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "LostRankError",
     "MTDenseError",
     "MissingDependencyError",
     "NonFiniteLossError",
@@ -41,6 +42,10 @@ class CheckpointError(MTDenseError):
 
 class NonFiniteLossError(MTDenseError):
     """A loss became NaN or infinite."""
+
+
+class LostRankError(MTDenseError):
+    """Another process of a distributed run died or cannot be reached."""
 
 
 class MissingDependencyError(MTDenseError):

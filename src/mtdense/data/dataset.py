@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.errors import ConfigError, DataError, MTDenseError
 from mtdense.core.seeds import derive_rng
 from mtdense.data.label_masks import BoolArray, LabelMask
 from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey
+from mtdense.data.under_way import UnderWay
 from mtdense.tasks.base import ArrayAny, Task
 from mtdense.tasks.label_kind import LabelKind
 
@@ -190,14 +191,41 @@ class PartialLabelDataset(Dataset[Sample]):
         self.mask = mask
         self.transform = transform
         self.seed = seed
+        self._under_way: UnderWay | None = None
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.dataset)
 
+    def watch(self, workers: int) -> None:
+        """Lets so many data workers leave word of what they read; see `images_of_dead_workers`."""
+        self._under_way = UnderWay(self.dataset.ids, workers) if workers else None
+
     def __getitem__(self, key: SampleKey | int) -> Sample:
-        """The sample of an image in an epoch (a plain index means epoch 0)."""
+        """The sample of an image in an epoch (a plain index means epoch 0).
+
+        Raises:
+            MTDenseError: The image cannot be read; names it.
+        """
         index, epoch = key if isinstance(key, tuple) else (key, 0)
+        if self._under_way is not None:
+            self._under_way.begin(index)
+        image_id = str(self.dataset.ids[index])
+        try:
+            return self._sample(index, epoch)
+        except MTDenseError as error:
+            if image_id in str(error):
+                raise
+            raise type(error)(f"image {image_id!r}: {error.problem}", error.mend) from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"image {image_id!r} could not be read or augmented: {type(error).__name__}: {error}",
+                "Look at this image and its labels (`mtdense data check`).",
+            ) from error
+
+    def _sample(self, index: int, epoch: int) -> Sample:
         wanted = [task for task in self.tasks if task in self.mask.tasks_of(index)]
         raw = self.dataset.load(index, wanted)
         lacking = [task for task in wanted if task not in raw.labels]

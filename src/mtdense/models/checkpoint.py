@@ -13,6 +13,7 @@ import torch
 from mtdense.backbones import weights_follow
 from mtdense.core.errors import CheckpointError
 from mtdense.models.base import DenseModule
+from mtdense.training.checkpoint_io import check_file
 
 __all__ = ["CheckpointInfo", "load", "read_checkpoint", "resolve_class"]
 
@@ -55,6 +56,7 @@ def read_checkpoint(path: str | Path, allow_modules: Sequence[str] = ()) -> Chec
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}", "check `--ckpt_path`.")
+    check_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

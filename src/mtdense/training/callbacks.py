@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -15,7 +12,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import ConfigError, NonFiniteLossError
+from mtdense.training.checkpoint_io import remove_unfinished
+from mtdense.training.stopping import StopSignals, stop_run
 
 __all__ = ["RandomState", "SaveLast"]
 
@@ -28,10 +27,12 @@ class SaveLast(Checkpoint):
     """Keeps `last.ckpt`: every so many steps, after each validation, when training ends, and when it is interrupted.
 
     It is only written at moments from which a run goes on exactly: after a step that no validation follows, or after
-    the validation. Ctrl-C is therefore heard at the end of the step or validation; a second one stops at once. As a
-    `Checkpoint` it comes after all other callbacks, those that keep the best weights included, and saves what they did.
+    the validation. Ctrl-C, SIGTERM and SIGUSR1 are therefore heard at the end of the step or validation, by all ranks
+    at the same one; a second Ctrl-C stops at once. As a `Checkpoint` it comes after all other callbacks, those that
+    keep the best weights included, and saves what they did.
 
-    A run that ends with an error keeps the checkpoint of its last good moment: the weights may be what is wrong.
+    A run that ends with an error keeps the checkpoint of its last good moment: the weights may be what is wrong. It
+    never saves weights that are not finite.
 
     Args:
         folder: Where checkpoints go.
@@ -47,60 +48,74 @@ class SaveLast(Checkpoint):
         self.path = Path(folder) / "last.ckpt"
         self.every = every
         self._saved = -1
-        self._interrupted = False
-        self._earlier_handler: Any = None
+        self._signals = StopSignals(f"and saving {self.path}")
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Removes what a killed process left of a save."""
+        if stage == "fit" and trainer.is_global_zero:
+            remove_unfinished(self.path.parent)
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes over the signals that ask for an end; they are heard after the first step."""
+        self._signals.begin(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Takes over Ctrl-C in a single process; the ranks of a distributed run do not stop at one step."""
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
-            self._interrupted = False
-            self._earlier_handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        """As before the sanity check, where there was none."""
+        self._signals.begin(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves on schedule; with accumulated gradients only once a step."""
         due = trainer.global_step % self.every == 0 and trainer.global_step != self._saved
-        if (due or self._interrupted) and not _gradients_pending(trainer) and not _validation_follows(trainer):
+        asked = self._signals.heard()
+        if (due or asked) and not _gradients_pending(trainer) and not _validation_follows(trainer):
             self._save(trainer)
-            self._stop_if_interrupted()
+            if asked:
+                stop_run(trainer, asked)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves, with what the validation changed."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking and not _gradients_pending(trainer):
             self._saved = -1
             self._save(trainer)
-            self._stop_if_interrupted()
+            asked = self._signals.heard(at_once=True)
+            if asked:
+                stop_run(trainer, asked)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the final step, wherever the last validation was."""
         self._save(trainer)
-        self._give_back_ctrl_c()
+        self._signals.end()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Saves nothing: in the middle of a step, weights and counters need not fit together."""
-        self._give_back_ctrl_c()
+        self._signals.end()
 
     def _save(self, trainer: L.Trainer) -> None:
         if getattr(trainer, "fast_dev_run", False) or trainer.global_step == self._saved:
             return
+        _refuse_spoilt(trainer)
         self._saved = trainer.global_step
         trainer.save_checkpoint(self.path, weights_only=False)
 
-    def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
-        print(f"\nStopping after this step or validation, and saving {self.path}; Ctrl-C again stops at once.")
 
-    def _stop_if_interrupted(self) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
+def _refuse_spoilt(trainer: L.Trainer) -> None:
+    """A checkpoint with NaN or infinite weights would spoil every run that goes on from it.
 
-    def _give_back_ctrl_c(self) -> None:
-        if self._earlier_handler is not None:
-            signal.signal(signal.SIGINT, self._earlier_handler)
-            self._earlier_handler = None
+    Raises:
+        NonFiniteLossError: There is one.
+    """
+    module = getattr(trainer, "lightning_module", None)
+    weights = {} if module is None else dict(module.named_parameters())
+    good = torch.stack([torch.isfinite(weight).all() for weight in weights.values()]).tolist() if weights else []
+    bad = [name for name, fine in zip(weights, good, strict=True) if not fine]
+    if bad:
+        raise NonFiniteLossError(
+            f"weights are not finite after step {trainer.global_step}: {', '.join(bad[:3])}"
+            f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''}; last.ckpt was not overwritten",
+            "go on from it with a lower `lr`, or clip gradients (`trainer.gradient_clip_val`).",
+        )
 
 
 def _gradients_pending(trainer: L.Trainer) -> bool:

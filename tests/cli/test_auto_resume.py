@@ -1,0 +1,83 @@
+"""`--resume auto`: the same command goes on with what is there, and damage does not pass for a checkpoint."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from mtdense.cli.resume import newest_checkpoint
+from mtdense.core.errors import CheckpointError
+from tests.cli.test_lightning import MULTI, SMALL, Main, record
+
+AUTO = ("--resume", "auto")
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def make_checkpoint(run: Path, name: str, step: int, **more: object) -> Path:
+    path = run / "checkpoints" / f"{name}.ckpt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"mtdense": {"model_class": "x"}, "hyper_parameters": {}, "optimizer_states": [{"state": {}}]}
+    torch.save({**about, "global_step": step, "weights": torch.ones(1000), **more}, path)
+    return path
+
+
+def test_the_newest_good_one(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path) is None
+    best, last = make_checkpoint(tmp_path, "best", 4), make_checkpoint(tmp_path, "last", 6)
+    make_checkpoint(tmp_path, "weights", 9, optimizer_states=[])
+    (tmp_path / "checkpoints" / "last.ckpt.unfinished").write_bytes(b"half")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert newest_checkpoint(tmp_path) == last
+        make_checkpoint(tmp_path, "best", 6)
+        assert newest_checkpoint(tmp_path) == last
+    whole = last.read_bytes()
+    last.write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged.*goes on from .*best\.ckpt, step 6"):
+        assert newest_checkpoint(tmp_path) == best
+    last.write_bytes(whole)
+    flip(last, len(whole) // 2)
+    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged: the checksum of its part .*data/0 is wrong"):
+        assert newest_checkpoint(tmp_path) == best
+    best.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"no good checkpoint in .*best\.ckpt is damaged.*last\.ckpt is damaged"):
+        newest_checkpoint(tmp_path)
+
+
+def test_one_command_begins_goes_on_and_ends(mtdense_main: Main, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    command = ("fit", *MULTI, *SMALL, "--run_dir", tmp_path / "run", *AUTO, "--trainer.val_check_interval", "2")
+    command = (*command, "--model.lr", "0.001")
+    code, err = mtdense_main(*command)
+    assert code == 0, err
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    before = record(tmp_path / "run", "fit")
+    assert mtdense_main(*command)[0] == 0  # finished: nothing happens
+    assert record(tmp_path / "run", "fit") == before
+    code, err = mtdense_main(*command[:-1], "0.002", "--trainer.max_steps", "5")
+    assert code == 1
+    assert "`model.lr` was 0.001 and is now 0.002" in err
+    # Damaged where the weights are: the run goes on from the best one, of step 2, and says so.
+    flip(last, last.stat().st_size // 2)
+    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged.*best\.ckpt, step 2"):
+        code, err = mtdense_main(*command, "--trainer.max_steps", "5")
+    assert code == 0, err
+    assert record(tmp_path / "run", "fit")["steps"] == 5
+    assert "resume" not in record(tmp_path / "run", "fit")["config"]
+    flip(last, last.stat().st_size // 2)
+    code, err = mtdense_main("test", "--ckpt_path", last)
+    assert code == 1
+    assert "last.ckpt is damaged" in err
+
+
+def test_it_goes_with_no_other_way_of_beginning(mtdense_main: Main, tmp_path: Path) -> None:
+    code, err = mtdense_main("fit", *MULTI, *SMALL, "--run_dir", tmp_path, *AUTO, "--overwrite", "true")
+    assert code == 1
+    assert "`--resume auto` beside `--overwrite true`" in err
