@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from mtdense.core.errors import NonFiniteLossError
 from mtdense.reports.environment import utc_now
+from mtdense.training.distributed import sum_over_ranks
 
 __all__ = ["FailureReport", "FiniteGradients"]
 
@@ -103,13 +104,14 @@ class FiniteGradients(Callback):
             return
         # The sum of absolute values: one pass, and NaN or infinite if and only if a gradient is, or overflows.
         norms = torch.stack([norm.to(gradients[0].device) for norm in torch._foreach_norm(gradients, 1)])
-        self._asked = torch.isfinite(norms).all(), trainer.global_step + 1, images
+        # Where weights are split over ranks, each sees only its part; all must stop.
+        self._asked = sum_over_ranks((~torch.isfinite(norms)).sum()), trainer.global_step + 1, images
         if gradients[0].device.type == "cpu":
             self._answer()
 
     def _answer(self) -> None:
         asked, self._asked = self._asked, None
-        if asked is None or bool(asked[0]):
+        if asked is None or int(asked[0]) == 0:
             return
         raise NonFiniteLossError(
             f"the loss of step {asked[1]} is finite, its gradient is not; images of this step: {', '.join(asked[2])}",

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from mtdense.core.errors import ConfigError, NonFiniteLossError
 from mtdense.training.checkpoint_io import remove_unfinished
+from mtdense.training.distributed import sum_over_ranks
 from mtdense.training.stopping import StopSignals, stop_run
 
 __all__ = ["RandomState", "SaveLast"]
@@ -90,7 +91,7 @@ class SaveLast(Checkpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Saves nothing: in the middle of a step, weights and counters need not fit together."""
-        self._signals.end()
+        self._signals.end(deaf=trainer.world_size > 1)
 
     def _save(self, trainer: L.Trainer) -> None:
         if getattr(trainer, "fast_dev_run", False) or trainer.global_step == self._saved:
@@ -108,9 +109,12 @@ def _refuse_spoilt(trainer: L.Trainer) -> None:
     """
     module = getattr(trainer, "lightning_module", None)
     weights = {} if module is None else dict(module.named_parameters())
-    good = torch.stack([torch.isfinite(weight).all() for weight in weights.values()]).tolist() if weights else []
-    bad = [name for name, fine in zip(weights, good, strict=True) if not fine]
-    if bad:
+    if not weights:
+        return
+    spoilt = torch.stack([~torch.isfinite(weight).all() for weight in weights.values()])
+    # Where weights are split over ranks, each sees only its part; all must stop.
+    if int(sum_over_ranks(spoilt.sum())):
+        bad = [name for name, one in zip(weights, spoilt.tolist(), strict=True) if one] or ["on another rank"]
         raise NonFiniteLossError(
             f"weights are not finite after step {trainer.global_step}: {', '.join(bad[:3])}"
             f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''}; last.ckpt was not overwritten",

@@ -63,10 +63,15 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             self._earlier = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
 
-    def end(self) -> None:
-        """Gives the signals back."""
+    def end(self, deaf: bool = False) -> None:
+        """Gives the signals back.
+
+        Args:
+            deaf: This process of many is ending by an error: another request to end shall not keep it from saying so.
+                Lightning's own handler would wait for the others.
+        """
         for number, handler in self._earlier.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if deaf and number != signal.SIGINT else handler)
         self._earlier = {}
         self._begun = False
         # What others have not answered any more does not matter now.
