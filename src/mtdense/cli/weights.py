@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NORMALS_AXES", "SOURCES", "add_parser", "run_import"]
 
-SOURCES = ("bridgenet", "invpt", "atrc", "internimage")
+SOURCES = ("bridgenet", "invpt", "tsp_transformer", "atrc", "internimage")
 """`mtdense.models.imported.ARCHITECTURES` and the backbone, named here so that `--help` need not wait for Lightning."""
 
 NORMALS_AXES = "-x-y-z"
@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     action = actions.add_parser(
         "import",
-        help="BridgeNet, InvPT, ATRC; InternImage backbones",
+        help="BridgeNet, InvPT, TSP-Transformer, ATRC; InternImage backbones",
         description="Every tensor of the file must find its place and every place its tensor. Further options are "
         "those of `mtdense fit`, such as `--model.unused_parts true`; no data is read and no weights are fetched.",
     )

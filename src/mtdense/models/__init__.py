@@ -24,6 +24,7 @@ from mtdense.models.semi_supervised import SemiSupervised
 from mtdense.models.single_task import SingleTask
 from mtdense.models.task_prompter import TaskPrompter
 from mtdense.models.tif import TIF
+from mtdense.models.tsp_transformer import TSPTransformer
 
 __all__ = [
     "ATRC",
@@ -46,6 +47,7 @@ __all__ = [
     "Prototype",
     "SemiSupervised",
     "SingleTask",
+    "TSPTransformer",
     "TaskPrompter",
     "load",
     "read_checkpoint",

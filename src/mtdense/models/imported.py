@@ -16,7 +16,7 @@ from mtdense.models.layers.published_names import turn_vectors
 
 __all__ = ["ARCHITECTURES", "imported_checkpoint", "imported_state"]
 
-ARCHITECTURES = ("bridgenet", "invpt", "atrc")
+ARCHITECTURES = ("bridgenet", "invpt", "tsp_transformer", "atrc")
 """Folders of this package whose `published.py` knows the names of the public code."""
 
 

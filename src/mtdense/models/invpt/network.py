@@ -37,6 +37,7 @@ class InvPTNetwork(nn.Module):
         preliminary_width: Channels between the convolutions of a preliminary decoder.
         widths: Channels of a task at each stage, coarsest first.
         unused_parts: Hold what the official code holds and does not use.
+        shared: The backbone has one last map for all tasks; otherwise each has its own, see `decode`.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class InvPTNetwork(nn.Module):
         preliminary_width: int,
         widths: Sequence[int],
         unused_parts: bool = False,
+        shared: bool = True,
     ) -> None:
         super().__init__()
         tasks, channels = len(num_outputs), backbone.channels
         self.tasks = tuple(num_outputs)
         self.backbone = backbone
-        self.preliminary = PreliminaryDecoders(tasks, channels[-1], preliminary_width, width)
+        self.preliminary = PreliminaryDecoders(tasks, channels[-1], preliminary_width, width, shared)
         self.preliminary_heads = nn.ModuleDict({name: nn.Conv2d(width, n, 1) for name, n in num_outputs.items()})
         self.mix = MixProjection(num_outputs, width, widths[0])
         # The maps that stages 1 and 2 take from the backbone, finest first.
@@ -73,12 +75,22 @@ class InvPTNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Outputs:
         """Normalised images (B, 3, H, W) to logits at stride 4, and preliminary ones at stride 32."""
-        height, width = image.shape[-2:]
-        sizes = [(-(-height // stride), -(-width // stride)) for stride in (32, 16, 8, 4)]
         maps = self.backbone(image)
+        return self.decode(image.shape[-2:], maps[-1], maps)
+
+    def decode(self, size: Sequence[int], last: Tensor, maps: Sequence[Tensor]) -> Outputs:
+        """The network behind the backbone.
+
+        Args:
+            size: Height and width of the images.
+            last: What preliminary decoders read: the backbone's last map (B, C, h, w), or one of each task, side by
+                side, (B, T * C, h, w).
+            maps: What the stages read, as of the backbone; the last one is not read.
+        """
+        sizes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in (32, 16, 8, 4)]
         if self.unused is not None:
             self.unused(maps[2])
-        task = self.preliminary(resize(maps[-1], sizes[0]))
+        task = self.preliminary(resize(last, sizes[0]))
         parts = task.chunk(len(self.tasks), dim=1)
         preliminary = {name: head(x) for (name, head), x in zip(self.preliminary_heads.items(), parts, strict=True)}
         x = self.mix(task, preliminary)

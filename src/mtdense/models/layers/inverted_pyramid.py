@@ -19,25 +19,27 @@ __all__ = ["FinalDecoders", "LevelCollector", "MixProjection", "PreliminaryDecod
 
 
 class PreliminaryDecoders(nn.Module):
-    """Two 3x3 convolutions without bias, each with batch norm and ReLU, for each task, on one shared map.
+    """Two 3x3 convolutions without bias, each with batch norm and ReLU, for each task.
 
     Args:
         tasks: Number of tasks.
-        channels: Channels of the shared map.
+        channels: Channels of a map.
         hidden: Channels between the two.
         width: Channels of a task's feature.
+        shared: All tasks read one map; otherwise each its own.
     """
 
-    def __init__(self, tasks: int, channels: int, hidden: int, width: int) -> None:
+    def __init__(self, tasks: int, channels: int, hidden: int, width: int, shared: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, tasks * hidden, 3, padding=1, bias=False)
+        maps = 1 if shared else tasks
+        self.conv1 = nn.Conv2d(maps * channels, tasks * hidden, 3, padding=1, bias=False, groups=maps)
         self.norm1 = nn.BatchNorm2d(tasks * hidden)
         self.conv2 = nn.Conv2d(tasks * hidden, tasks * width, 3, padding=1, bias=False, groups=tasks)
         self.norm2 = nn.BatchNorm2d(tasks * width)
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, h, w) to (B, T * width, h, w)."""
+        """(B, channels, h, w), or where each has its own (B, T * channels, h, w), to (B, T * width, h, w)."""
         x = self.act(self.norm1(self.conv1(x)))
         out: Tensor = self.act(self.norm2(self.conv2(x)))
         return out
