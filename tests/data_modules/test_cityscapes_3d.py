@@ -19,7 +19,7 @@ from mtdense.data.cityscapes.boxes3d import BOXES
 from mtdense.data.cityscapes.vehicles_writer import write_cityscapes_3d_replica
 from mtdense.data.pack_work import RawWork, SourceWork, find_files, fingerprint
 from mtdense.data.pack_writer import write_pack
-from mtdense.tasks.detection_3d import BoxTarget
+from mtdense.tasks.detection_3d import CanvasBoxes
 
 TASKS = ["semseg", "depth", "detection_3d"]
 BARE = 2
@@ -63,10 +63,10 @@ def make(root: Path, **options: Any) -> Cityscapes3DDataModule:
 def test_end_to_end(root: Path, num_workers: int) -> None:
     data = make(root, num_workers=num_workers, label_setting="one-label", scale_choices=[1.0, 1.5])
     data.setup("fit")
-    seen: dict[str, BoxTarget] = {}
+    seen: dict[str, CanvasBoxes] = {}
     for batch in data.train_dataloader():
         boxes = batch["targets"]["detection_3d"]
-        assert isinstance(boxes, list) and all(isinstance(target, BoxTarget) for target in boxes)
+        assert isinstance(boxes, list) and all(isinstance(target, CanvasBoxes) for target in boxes)
         labelled = torch.stack([batch["labelled"][task] for task in TASKS])
         assert (labelled.sum(dim=0) == 1).all()
         for image_id, target, there in zip(batch["id"], boxes, batch["labelled"]["detection_3d"], strict=True):
@@ -92,7 +92,7 @@ def test_boxes_go_to_devices_and_pinned_memory(root: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     moved = move_data_to_device(batch, torch.device("meta"))
     for target in moved["targets"]["detection_3d"]:
-        assert isinstance(target, BoxTarget) and target.table.device.type == "meta"
+        assert isinstance(target, CanvasBoxes) and target.table.device.type == "meta"
     if torch.cuda.is_available():
         pinned = pin_memory(batch)
         assert all(target.table.is_pinned() for target in pinned["targets"]["detection_3d"])

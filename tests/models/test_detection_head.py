@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 
 from mtdense.core.errors import ConfigError
 from mtdense.models import MTPSL, MTLBaseline, SingleTask
@@ -186,3 +187,31 @@ def test_two_ranks_give_the_gradient_of_one(tmp_path: Path) -> None:
         assert torch.equal(first["gradients"][name], second["gradients"][name])
     # Both ranks see the score of all images.
     assert first["targets"] == second["targets"] == 5 and first["mDS"] == second["mDS"] > 0
+
+
+def test_initial_weights_of_the_published_head() -> None:
+    """As its code has them: Kaiming's in the pyramid, and in deformable convolutions what mmcv draws (uniform)."""
+    torch.manual_seed(0)
+    bounds = {}
+    for kind in ("plain", "task_prompter"):
+        branch = DetectionBranch([64] * 4, Detection3D().output_groups, 64, 1, 2, kind)  # type: ignore[arg-type]
+        weight = branch.pyramid.outputs[0].weight
+        bounds[kind] = weight.std().item()
+    # Of 64 channels and 3x3: sqrt(2 / (9 * 128)), and sqrt(2 / (9 * 64)).
+    assert bounds == pytest.approx({"plain": 0.0417, "task_prompter": 0.0589}, rel=0.02)
+    deformable = branch.head.class_tower[1][0].weight
+    assert deformable.abs().max().item() == pytest.approx(1 / 24, rel=0.01)
+    assert deformable.std().item() == pytest.approx(1 / 24 / 3**0.5, rel=0.02)
+    assert branch.head.class_tower[0][0].weight.std().item() == pytest.approx(0.01, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_true_half_precision_is_refused(dtype: torch.dtype) -> None:
+    """What `--trainer.precision bf16-true` makes of a batch: pixels would be rounded to multiples of 4."""
+    model, batch = build(), detection_batch()
+    halved = apply_to_collection(batch, torch.Tensor, lambda x: x.to(dtype) if x.is_floating_point() else x)
+    outputs = model.run_network(batch)
+    with pytest.raises(ConfigError, match=r"true half precision.*\n?.*bf16-mixed"):
+        model.losses(outputs, halved)
+    with pytest.raises(ConfigError, match="true half precision"):
+        model.predictions(outputs, (64, 128), halved)

@@ -10,7 +10,7 @@ import torch
 from mtdense.geometry import camera_matrix
 from mtdense.geometry.boxes import Boxes3D, VehicleCamera, amodal_boxes
 from mtdense.tasks import Detection3D
-from mtdense.tasks.detection_3d import BoxLabel, BoxTarget
+from mtdense.tasks.detection_3d import BoxLabel, CanvasBoxes
 from mtdense.tasks.detection_3d.target import target_of
 
 MOUNT = np.array([[1.0, 0.0, 0.0, -1.5], [0.0, 1.0, 0.0, 0.25], [0.0, 0.0, 1.0, -1.25]])
@@ -34,7 +34,7 @@ def label(centers: Any, yaws: Any, classes: Any = None, dimensions: Any = (4.0, 
     return BoxLabel(camera(), boxes, ids, around, around, unknown, unknown, np.arange(count), *none)
 
 
-def street() -> BoxTarget:
+def street() -> CanvasBoxes:
     centers = [[12.0, 2.0, 0.7], [30.0, -6.0, 0.7], [55.0, 9.0, 0.7], [20.0, -4.0, 0.7], [41.0, 3.0, 0.7]]
     return target_of(label(centers, [0.0, 3.0, 1.6, -1.5, -3.1], [0, 0, 1, 2, 1]))
 
@@ -42,7 +42,7 @@ def street() -> BoxTarget:
 SIZES = [(16, 32), (8, 16), (4, 8), (2, 4), (1, 2)]
 
 
-def batch_of(targets: list[BoxTarget], labelled: list[bool] | None = None) -> dict[str, Any]:
+def batch_of(targets: list[CanvasBoxes], labelled: list[bool] | None = None) -> dict[str, Any]:
     count, (height, width) = len(targets), targets[0].size
     whole = torch.tensor([[0, 0, height, width]] * count)
     return {

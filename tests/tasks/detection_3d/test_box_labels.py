@@ -19,7 +19,7 @@ from mtdense.geometry import camera_matrix
 from mtdense.geometry.boxes import Boxes3D, VehicleCamera, amodal_boxes, box_corners, convert_points
 from mtdense.geometry.cameras import project
 from mtdense.tasks import BoxLabels, LabelKind, Task, build_label_kinds, build_tasks, label_names, task_names
-from mtdense.tasks.detection_3d import BoxLabel, BoxTarget
+from mtdense.tasks.detection_3d import BoxLabel, CanvasBoxes
 
 KIND = BoxLabels()
 MOUNT = np.array([[1.0, 0.0, 0.0, -1.5], [0.0, 1.0, 0.0, 0.25], [0.0, 0.0, 1.0, -1.25]])
@@ -111,7 +111,7 @@ def test_other_shapes_are_refused(table: np.ndarray) -> None:
 # ---- geometry by hand ------------------------------------------------------------------------------------------------
 def test_the_target_is_in_the_sensors_frame() -> None:
     target = transformed(label())["targets"]["detection_3d"]
-    assert isinstance(target, BoxTarget) and target.table.dtype == torch.float32 and target.size == (100, 200)
+    assert isinstance(target, CanvasBoxes) and target.table.dtype == torch.float32 and target.size == (100, 200)
     # C: (20, 4, -0.5) and (10, -2, 0); S has x to the right, y down, z ahead.
     np.testing.assert_allclose(target.centers, [[-4.0, 0.5, 20.0], [2.0, 0.0, 10.0]], atol=1e-6)
     np.testing.assert_array_equal(target.dimensions, [[4, 2, 1.5], [6, 2, 2.5]])

@@ -14,6 +14,7 @@ from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.cityscapes.boxes3d import write_detections
 from mtdense.data.cityscapes.detections3d import detected_vehicles
 from mtdense.geometry.quaternions import rotation_angle
+from mtdense.metrics.functional import detection_boxes
 from mtdense.tasks import Detection3D
 from mtdense.tasks.detection_3d import BoxLabel, Detections
 from mtdense.tasks.detection_3d.target import target_of
@@ -163,6 +164,30 @@ def test_unlabelled_images_are_not_scored() -> None:
     assert found[1].view.mount is None
     with pytest.raises(DataError, match="place in the vehicle"):
         found[1].on_stored().camera()
+
+
+def test_boxes_are_projected_once_for_both_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, targets = Detection3D(), [street(), street()]
+    batch = batch_of(targets)
+    found = task.predict_batch(task.ideal_levels(targets, SIZES), (1, 1), batch)
+    valid = torch.tensor([True, True])
+    alone = {}
+    for name in task.metrics():
+        fresh, metric = Detection3D(), task.metrics()[name]
+        fresh.update_metric(metric, found, targets, valid)
+        alone[name] = metric.details()
+    calls: list[int] = []
+    project = detection_boxes.amodal_boxes
+    monkeypatch.setattr(detection_boxes, "amodal_boxes", lambda *args: calls.append(1) or project(*args))
+    metrics = task.metrics()
+    for metric in metrics.values():
+        task.update_metric(metric, found, targets, valid)
+    assert len(calls) == 2
+    assert {name: metric.details() for name, metric in metrics.items()} == alone
+    # Other flags are other images.
+    first = task.metrics()["mDS"]
+    task.update_metric(first, found, targets, torch.tensor([True, False]))
+    assert first.per_class()["car"]["targets"] == metrics["mDS"].per_class()["car"]["targets"] / 2
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,7 @@ class BoxPredictions:
     labels: Integers
     scores: Array
     modal: Array | None = None
+    _amodal: list[tuple[VehicleCamera, Array]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -89,6 +90,12 @@ class BoxPredictions:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def amodal(self, camera: VehicleCamera) -> Array:
+        """`amodal_of` these boxes; projected once, however many metrics ask with the same camera."""
+        if not self._amodal or self._amodal[0][0] is not camera:
+            self._amodal[:] = [(camera, amodal_of(self.boxes, camera))]
+        return self._amodal[0][1]
 
 
 def in_vehicle_frame(boxes: Boxes3D, camera: VehicleCamera) -> Boxes3D:

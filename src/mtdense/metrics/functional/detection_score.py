@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mtdense.core.errors import DataError
 from mtdense.geometry.boxes import Boxes3D
 from mtdense.geometry.quaternions import yaw_pitch_roll
-from mtdense.metrics.functional.detection_boxes import BoxPredictions, BoxTargets, amodal_of, in_vehicle_frame
+from mtdense.metrics.functional.detection_boxes import BoxPredictions, BoxTargets, in_vehicle_frame
 from mtdense.metrics.functional.detection_matching import THRESHOLDS, ignored_boxes, match_boxes, pixel_iou
 from mtdense.metrics.functional.fixed_point import PARTS, from_fixed_point, to_fixed_point
 
@@ -150,7 +150,7 @@ def _add_image(sums: DetectionSums, preds: BoxPredictions, targets: BoxTargets, 
     np.add.at(sums.targets, targets.labels, 1)
     if not len(preds):
         return
-    amodal = amodal_of(preds.boxes, targets.camera)
+    amodal = preds.amodal(targets.camera)
     modal = amodal if preds.modal is None else preds.modal
     pred_boxes, target_boxes = (modal, targets.modal) if matching == "modal" else (amodal, targets.amodal)
     iou = np.where(targets.labels[:, None] == preds.labels, pixel_iou(target_boxes, pred_boxes), 0.0)

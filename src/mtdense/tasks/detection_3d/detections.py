@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mtdense.core.errors import DataError
+from mtdense.core.errors import ConfigError, DataError
 from mtdense.geometry.boxes import (
     Boxes3D,
     VehicleCamera,
@@ -26,9 +26,9 @@ from mtdense.geometry.boxes import (
 from mtdense.geometry.cameras import crop_camera, flip_camera, resize_camera
 from mtdense.metrics.functional.detection_boxes import BoxPredictions, BoxTargets
 from mtdense.tasks.detection_3d.label import UNKNOWN, BoxLabel
-from mtdense.tasks.detection_3d.target import BoxTarget
+from mtdense.tasks.detection_3d.target import CanvasBoxes
 
-__all__ = ["DRAWN", "Detections", "View", "scored_pair", "view_of"]
+__all__ = ["DRAWN", "Detections", "View", "check_full_precision", "scored_pair", "view_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -177,12 +177,14 @@ def view_of(batch: Mapping[str, Any], place: int, task: str) -> View:
 
     Raises:
         DataError: No intrinsics, or a focal length that is not above 0.
+        ConfigError: Intrinsics in half precision.
     """
+    check_full_precision(batch["meta"]["camera"], task)
     canvas = (int(batch["image"].shape[-2]), int(batch["image"].shape[-1]))
     meta = batch["meta"]
     matrix, mount = _array(meta["camera"][place]), None
     if task in batch.get("targets", {}) and bool(batch["labelled"][task][place]):
-        target: BoxTarget = batch["targets"][task][place]
+        target: CanvasBoxes = batch["targets"][task][place]
         mount = _array(target.camera_from_vehicle)
         if not matrix.any():
             # A protocol may hold labels at another size of the same aspect.
@@ -199,7 +201,20 @@ def view_of(batch: Mapping[str, Any], place: int, task: str) -> View:
     return View(canvas, matrix, mount, (height, width), content, window, bool(meta["flip"][place]))
 
 
-def scored_pair(found: Detections, target: BoxTarget) -> tuple[BoxPredictions, BoxTargets]:
+def check_full_precision(values: Tensor, task: str) -> None:
+    """Refuses pixels and metres in half precision: bfloat16 tells 1001 from 1004, and not from 1002.
+
+    Raises:
+        ConfigError: They are.
+    """
+    if values.dtype in (torch.bfloat16, torch.float16):
+        raise ConfigError(
+            f"{task} in true half precision, which rounds cameras and boxes in pixels and metres",
+            "use `--trainer.precision bf16-mixed` (or 16-mixed), which keeps them as they are.",
+        )
+
+
+def scored_pair(found: Detections, target: CanvasBoxes) -> tuple[BoxPredictions, BoxTargets]:
     """What the detection score compares, all in pixels of the stored image.
 
     Args:

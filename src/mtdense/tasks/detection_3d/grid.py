@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtdense.tasks.detection_3d.angles import AngleCoding
-from mtdense.tasks.detection_3d.target import BoxTarget
+from mtdense.tasks.detection_3d.target import CanvasBoxes
 
 __all__ = ["CODE", "RADIUS", "Goals", "Grid"]
 
@@ -103,7 +103,7 @@ class Grid:
         return bounds[self.levels], bounds[self.levels + 1]
 
     def goals(
-        self, target: BoxTarget, ranges: Sequence[float], coding: AngleCoding, offset: float, num_classes: int
+        self, target: CanvasBoxes, ranges: Sequence[float], coding: AngleCoding, offset: float, num_classes: int
     ) -> Goals:
         """Which box each cell is to find.
 

@@ -12,7 +12,7 @@ from mtdense.core.errors import DataError
 from mtdense.tasks.checks import check_strings
 from mtdense.tasks.detection_3d.draw import draw_boxes
 from mtdense.tasks.detection_3d.label import CAMERA_ROW, COLUMNS, IGNORED_ROW, UNKNOWN, VEHICLE_ROW, VEHICLES, BoxLabel
-from mtdense.tasks.detection_3d.target import BoxTarget, target_of
+from mtdense.tasks.detection_3d.target import CanvasBoxes, target_of
 from mtdense.tasks.label_kind import ArrayAny, LabelKind, Placement
 
 __all__ = ["BoxLabels"]
@@ -112,10 +112,10 @@ class BoxLabels(LabelKind):
         """Boxes in the picture as it was scaled, cut, mirrored and padded; vehicles that were cut away are gone."""
         return BoxLabel.from_table(label).placed(placement).table()
 
-    def to_target(self, label: ArrayAny) -> BoxTarget:
+    def to_target(self, label: ArrayAny) -> CanvasBoxes:
         """The boxes in frame S."""
         if not label[0, 3:].any():  # the label of an image that has none
-            return BoxTarget(torch.from_numpy(label.astype(np.float32)))
+            return CanvasBoxes(torch.from_numpy(label.astype(np.float32)))
         return target_of(BoxLabel.from_table(label))
 
     def draw_over(

@@ -13,10 +13,10 @@ from torch import Tensor
 from mtdense.geometry.boxes import Boxes3D, VehicleCamera, convert_boxes
 from mtdense.tasks.detection_3d.label import IGNORED_ROW, VEHICLE_ROW, BoxLabel
 
-__all__ = ["BoxTarget", "target_of"]
+__all__ = ["CanvasBoxes", "target_of"]
 
 
-class BoxTarget(NamedTuple):
+class CanvasBoxes(NamedTuple):
     """Boxes on the canvas; one tensor, so that loaders pin, share and move it as any other.
 
     Rows and columns are those of the label's table (see `label`), save that centres and rotations are in frame S: x
@@ -112,10 +112,10 @@ class BoxTarget(NamedTuple):
         return self.table[self.table[:, 0] == VEHICLE_ROW]
 
 
-def target_of(label: BoxLabel) -> BoxTarget:
+def target_of(label: BoxLabel) -> CanvasBoxes:
     """The target of a label that is on its canvas already."""
     seen = convert_boxes(label.boxes, "S", label.camera)
     table = label.table()
     vehicles = slice(1, 1 + len(label))
     table[vehicles, 2:5], table[vehicles, 8:12] = seen.centers, seen.rotations
-    return BoxTarget(torch.from_numpy(table.astype(np.float32)))
+    return CanvasBoxes(torch.from_numpy(table.astype(np.float32)))

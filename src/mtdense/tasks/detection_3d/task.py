@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,19 @@ from torchmetrics import Metric
 
 from mtdense.core.errors import ConfigError
 from mtdense.metrics import DetectionScore
+from mtdense.metrics.functional.detection_boxes import BoxPredictions, BoxTargets
 from mtdense.tasks.base import ArrayAny, LossTerms, Task
 from mtdense.tasks.checks import check_number, check_whole_number
 from mtdense.tasks.detection_3d.angles import CODINGS, AngleCodingName
 from mtdense.tasks.detection_3d.decode import Suppression, decode_image
-from mtdense.tasks.detection_3d.detections import Detections, scored_pair, view_of
+from mtdense.tasks.detection_3d.detections import Detections, check_full_precision, scored_pair, view_of
 from mtdense.tasks.detection_3d.draw import draw_from_above
 from mtdense.tasks.detection_3d.grid import Goals, Grid
 from mtdense.tasks.detection_3d.kind import BoxLabels
 from mtdense.tasks.detection_3d.label import BoxLabel
 from mtdense.tasks.detection_3d.losses import loss_columns
 from mtdense.tasks.detection_3d.parts import Channels, flatten, level_sizes
-from mtdense.tasks.detection_3d.target import BoxTarget
+from mtdense.tasks.detection_3d.target import CanvasBoxes
 
 __all__ = ["Detection3D"]
 
@@ -34,6 +35,15 @@ CellPoints = Literal["middle", "taskprompter"]
 
 _CLASS_WEIGHT = 5.0
 _RANGES = (0.09375, 0.1875, 0.375, 0.75)
+
+
+class _Scored(NamedTuple):
+    """What was made of a batch for the metrics."""
+
+    prediction: Sequence[Detections]
+    target: Sequence[CanvasBoxes]
+    flags: list[bool]
+    pairs: list[tuple[BoxPredictions, BoxTargets]]
 
 
 class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tensors
@@ -105,6 +115,7 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
             if not isinstance(value, bool):
                 raise ConfigError(f"detection_3d.{option} is {value!r}", "Give true or false.")
         self.learn_from_empty, self.box_relu = learn_from_empty, box_relu
+        self._scored: _Scored | None = None
         self.base_depth = _number(base_depth, "base_depth", 1e-3, 1e3)
         self.base_size = _sizes([1.0, 1.0, 1.0] if base_size is None else base_size)
         self.suppression = Suppression(
@@ -154,7 +165,7 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         """Where the first bin of direction begins."""
         return self.coding.offset if self.direction_offset is None else self.direction_offset
 
-    def target_size(self, target: Sequence[BoxTarget]) -> tuple[int, int]:
+    def target_size(self, target: Sequence[CanvasBoxes]) -> tuple[int, int]:
         """Height and width of the canvas."""
         return target[0].size
 
@@ -181,21 +192,21 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         return Grid.of(sizes, canvas, device, floored=self.cell_points == "taskprompter")
 
     # ---- losses ----------------------------------------------------------------------------------------------------
-    def valid(self, target: Sequence[BoxTarget]) -> Tensor:  # type: ignore[override]
+    def valid(self, target: Sequence[CanvasBoxes]) -> Tensor:  # type: ignore[override]
         """(B,) bool: images that come with a camera, as all do that are labelled."""
         return torch.stack([one.table[0, 3] > 0 for one in target])
 
-    def counted(self, target: Sequence[BoxTarget], labelled: Tensor) -> Tensor:
+    def counted(self, target: Sequence[CanvasBoxes], labelled: Tensor) -> Tensor:
         """(B,) bool: the images that are labelled; targets of others are not looked at."""
         return labelled
 
-    def goals(self, target: BoxTarget, sizes: Sequence[Sequence[int]]) -> Goals:
+    def goals(self, target: CanvasBoxes, sizes: Sequence[Sequence[int]]) -> Goals:
         """What the cells of levels of some sizes are to predict of an image."""
         grid = self._grid(sizes, target.size, target.table.device)
         return grid.goals(target, self.ranges_of(len(sizes)), self.coding, self.offset, len(self.class_names))
 
     def loss_terms(  # type: ignore[override]
-        self, logits: Sequence[Tensor], target: Sequence[BoxTarget], valid: Tensor
+        self, logits: Sequence[Tensor], target: Sequence[CanvasBoxes], valid: Tensor
     ) -> LossTerms:
         """Sums of classes (weighted), code, direction and centerness; counts of cells with a box, and of images.
 
@@ -203,7 +214,11 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
             logits: Levels (B, num_outputs, h, w).
             target: Boxes of each image.
             valid: (B,) bool, see `counted`.
+
+        Raises:
+            ConfigError: Targets in half precision.
         """
+        check_full_precision(target[0].table, self.name)
         sizes = level_sizes(logits)
         cells = torch.where(valid[:, None, None], flatten(logits), 0.0)
         nothing = Grid.of(sizes, (1, 1), cells.device).nothing(len(self.class_names), len(self.coding.binned))
@@ -250,7 +265,7 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
             for one, view in zip(cells, views, strict=True)
         ]
 
-    def ideal_levels(self, target: Sequence[BoxTarget], sizes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
+    def ideal_levels(self, target: Sequence[CanvasBoxes], sizes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
         """Levels of some sizes, (B, num_outputs, h, w) each, from which the boxes of targets are read."""
         cells = torch.stack([self.channels.ideal(self.goals(one, sizes)) for one in target]).transpose(1, 2)
         parts = cells.split([int(height) * int(width) for height, width in sizes], dim=2)
@@ -279,15 +294,20 @@ class Detection3D(BoxLabels, Task):  # type: ignore[misc]  # targets are no tens
         self,
         metric: Metric,
         prediction: Sequence[Detections],
-        target: Sequence[BoxTarget],
+        target: Sequence[CanvasBoxes],
         valid: Tensor,
         batch: Mapping[str, Any] | None = None,
     ) -> None:
         """Feeds one metric with the images that count, in pixels of their stored images."""
         flags = valid.tolist()
-        pairs = [scored_pair(found, one) for found, one, flag in zip(prediction, target, flags, strict=True) if flag]
-        if pairs:
-            metric.update([pred for pred, _ in pairs], [truth for _, truth in pairs])
+        last = self._scored
+        if last is None or last.prediction is not prediction or last.target is not target or last.flags != flags:
+            # Both metrics ask, one after the other.
+            rows = zip(prediction, target, flags, strict=True)
+            last = _Scored(prediction, target, flags, [scored_pair(found, one) for found, one, flag in rows if flag])
+            self._scored = last
+        if last.pairs:
+            metric.update([pred for pred, _ in last.pairs], [truth for _, truth in last.pairs])
 
     # ---- pictures --------------------------------------------------------------------------------------------------
     def draw(self, values: ArrayAny, like: ArrayAny | None = None) -> npt.NDArray[np.uint8]:
