@@ -235,7 +235,7 @@ class PartialLabelDataset(Dataset[Sample]):
             )
         # A data set that returns more than it was asked for must not leak it into the transform.
         labels = {task: raw.labels[task] for task in wanted}
-        admitted = RawImage(raw.id, raw.image, labels, raw.camera, raw.baseline)
+        admitted = RawImage(raw.id, raw.image, labels, raw.camera, raw.baseline, raw.mount)
         sample = self.transform(admitted, derive_rng(self.seed, "augment", epoch, raw.id))
         sample["meta"]["data_version"] = self.dataset.version
         return sample
@@ -273,6 +273,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             flip=stack([meta["flip"] for meta in metas]),
             camera=stack([meta["camera"] for meta in metas]),
             baseline=stack([meta["baseline"] for meta in metas]),
+            mount=stack([meta["mount"] for meta in metas]),
             data_version=[meta["data_version"] for meta in metas],
         ),
     )

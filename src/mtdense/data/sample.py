@@ -33,6 +33,8 @@ class RawImage:
         labels: {task: label} of the labels that exist *and* may be used; see `LabelKind` for codings.
         camera: (3, 3) float64 intrinsics in pixels (pixel centres at integers), or None where unknown.
         baseline: Metres between the two cameras whose disparity is a label, or None where unknown.
+        mount: (3, 4) float64 takes points of the vehicle to the camera, or None where unknown. A label of boxes has its
+            own.
     """
 
     id: str
@@ -40,6 +42,7 @@ class RawImage:
     labels: dict[str, ArrayAny] = field(default_factory=dict)
     camera: npt.NDArray[np.float64] | None = None
     baseline: float | None = None
+    mount: npt.NDArray[np.float64] | None = None
 
 
 class SampleMeta(TypedDict):
@@ -52,6 +55,7 @@ class SampleMeta(TypedDict):
     flip: Tensor  # () bool: mirrored left to right
     camera: Tensor  # (3, 3) float32 intrinsics of the canvas; zeros where unknown
     baseline: Tensor  # () float32 metres between the two cameras of disparity; 0 where unknown
+    mount: Tensor  # (3, 4) float32 takes points of the (mirrored) vehicle to the camera; zeros where unknown
     data_version: str
 
 
@@ -75,6 +79,7 @@ class BatchMeta(TypedDict):
     flip: Tensor  # (B,)
     camera: Tensor  # (B, 3, 3)
     baseline: Tensor  # (B,)
+    mount: Tensor  # (B, 3, 4)
     data_version: list[str]
 
 
@@ -106,5 +111,6 @@ def whole_canvas(images: int, size: Sequence[int], data_version: str, device: to
         flip=torch.zeros(images, dtype=torch.bool, device=device),
         camera=torch.zeros(images, 3, 3, device=device),
         baseline=torch.zeros(images, device=device),
+        mount=torch.zeros(images, 3, 4, device=device),
         data_version=[data_version] * images,
     )

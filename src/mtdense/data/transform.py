@@ -22,6 +22,7 @@ from mtdense.data.gather import gather
 from mtdense.data.photometric import Photometric
 from mtdense.data.sample import RawImage, Sample, SampleMeta
 from mtdense.geometry import crop_camera, flip_camera, resize_camera
+from mtdense.geometry.boxes import VehicleCamera
 from mtdense.tasks.label_kind import ArrayAny, LabelKind
 
 __all__ = ["Geometry", "JointTransform", "check_options", "check_score_size", "choose_crop"]
@@ -92,11 +93,19 @@ class Geometry:
             moved = flip_camera(moved, self.crop[3])
         return crop_camera(moved, -self.padding[0], -self.padding[1])
 
-    def meta(self, camera: npt.NDArray[np.float64] | None, baseline: float | None = None) -> SampleMeta:
+    def meta(
+        self,
+        camera: npt.NDArray[np.float64] | None,
+        baseline: float | None = None,
+        mount: npt.NDArray[np.float64] | None = None,
+    ) -> SampleMeta:
         """The sample's account of it (data version left empty)."""
         top, left, height, width = self.crop
         zoom_y, zoom_x = self.scaled[0] / self.source[0], self.scaled[1] / self.source[1]
         matrix = np.zeros((3, 3)) if camera is None else self.camera(camera)
+        place = np.zeros((3, 4)) if mount is None else mount
+        if mount is not None and self.flip:
+            place = VehicleCamera(np.eye(3), mount, self.source).mirrored().camera_from_vehicle
         return SampleMeta(
             original_size=torch.tensor(self.source, dtype=torch.int64),
             content=torch.tensor([*self.padding, height, width], dtype=torch.int64),
@@ -105,6 +114,7 @@ class Geometry:
             flip=torch.tensor(self.flip),
             camera=torch.from_numpy(matrix.astype(np.float32)),
             baseline=torch.tensor(0.0 if baseline is None else baseline, dtype=torch.float32),
+            mount=torch.from_numpy(place.astype(np.float32)),
             data_version="",
         )
 
@@ -240,7 +250,7 @@ class JointTransform:
             targets={name: self._target(task, labels.get(name), scored, zoom) for name, task in self.tasks.items()},
             labelled={name: name in labels for name in self.tasks},
             id=raw.id,
-            meta=geometry.meta(raw.camera, raw.baseline),
+            meta=geometry.meta(raw.camera, raw.baseline, raw.mount),
         )
 
     def _base_size(self, source: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:

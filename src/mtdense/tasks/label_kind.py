@@ -71,6 +71,8 @@ class LabelKind(ABC):
     axes, as floats or as a picture. "values": measurements in a scaled unit, such as depth in millimetres. "as_is": in
     the suite's own coding. "boxes": no map; files of each data set's own.
     """
+    needs_camera: ClassVar[bool] = False
+    """Whether there is no prediction of an image without its camera."""
     meaning_keys: ClassVar[tuple[str, ...]] = ()
     """Keys of `spec` that say what an output means; see `meaning`."""
 

@@ -40,6 +40,7 @@ __all__ = [
     "StreetCamera",
     "index_files",
     "read_camera",
+    "read_mount",
 ]
 
 WHERE = (
@@ -51,6 +52,7 @@ WHERE = (
 FOLDERS: Mapping[str, str] = {"train": "train", "test": "val"}
 """{split: its folder}; labels of the folder `test` are not public, so the literature tests on `val`."""
 
+_AGAIN = "Unpack camera_trainvaltest.zip again."
 _LARGEST_JSON = 1_000_000
 _ID = re.compile(r"([A-Za-z][A-Za-z-]*)_[0-9]{6}_[0-9]{6}")
 
@@ -133,21 +135,52 @@ def read_camera(path: Location) -> StreetCamera:
     Raises:
         DataError: Missing, damaged, too large, or without a number that it must have.
     """
-    again = "Unpack camera_trainvaltest.zip again."
+    facts = _camera_facts(path)
+    intrinsic = [
+        *(_number(facts, path, "intrinsic", key, 0.0) for key in ("fx", "fy")),
+        *(_number(facts, path, "intrinsic", key, -math.inf) for key in ("u0", "v0")),
+    ]
+    return StreetCamera(_number(facts, path, "extrinsic", "baseline", 0.0), camera_matrix(*intrinsic))
+
+
+def read_mount(path: Location) -> npt.NDArray[np.float64]:
+    """(3, 4) takes points of the vehicle to the camera of a camera file: the same camera's `sensor_T_ISO_8855`.
+
+    The file has where the camera is in the vehicle, in metres, and how it is turned: by yaw about z, then by pitch
+    about the new y, then by roll about the new x, in radians.
+
+    Raises:
+        DataError: Missing, damaged, too large, or without a number that it must have.
+    """
+    facts = _camera_facts(path)
+    yaw, pitch, roll, *place = (
+        _number(facts, path, "extrinsic", key, -math.inf) for key in ("yaw", "pitch", "roll", "x", "y", "z")
+    )
+    turned = _rotation(2, yaw) @ _rotation(1, pitch) @ _rotation(0, roll)
+    return np.column_stack([turned.T, -turned.T @ np.array(place)])
+
+
+def _camera_facts(path: Location) -> Any:
     try:
-        facts: Any = json.loads(read_bytes(path, _LARGEST_JSON))
+        return json.loads(read_bytes(path, _LARGEST_JSON))
     except FileNotFoundError as error:
-        raise DataError(f"no such file: {path}", again) from error
+        raise DataError(f"no such file: {path}", _AGAIN) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({error})", again) from error
+        raise DataError(f"{path} cannot be read ({error})", _AGAIN) from error
 
-    def number(group: str, key: str) -> float:
-        values = facts.get(group) if isinstance(facts, dict) else None
-        value = values.get(key) if isinstance(values, dict) else None
-        least = -math.inf if key in ("u0", "v0") else 0.0
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least < value < math.inf:
-            raise DataError(f"{path}: {group}.{key} is {value!r}, not a length", again)
-        return float(value)
 
-    intrinsic = {key: number("intrinsic", key) for key in ("fx", "fy", "u0", "v0")}
-    return StreetCamera(number("extrinsic", "baseline"), camera_matrix(*intrinsic.values()))
+def _number(facts: Any, path: Location, group: str, key: str, least: float) -> float:
+    values = facts.get(group) if isinstance(facts, dict) else None
+    value = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least < value < math.inf:
+        raise DataError(f"{path}: {group}.{key} is {value!r}, not a length", _AGAIN)
+    return float(value)
+
+
+def _rotation(axis: int, angle: float) -> npt.NDArray[np.float64]:
+    """About an axis, from the next axis to the one after it."""
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.eye(3)
+    matrix[[a, b], [a, b]] = math.cos(angle)
+    matrix[b, a], matrix[a, b] = math.sin(angle), -math.sin(angle)
+    return matrix

@@ -167,8 +167,8 @@ class Detections:
 def view_of(batch: Mapping[str, Any], place: int, task: str) -> View:
     """The view of one image of a batch.
 
-    Intrinsics are those of the batch; where it has none, and where the camera is in the vehicle, is known from the
-    image's label alone.
+    Intrinsics and the camera's place in the vehicle are those of the batch; what it does not know, the image's label
+    may.
 
     Args:
         batch: A `Batch`.
@@ -183,6 +183,8 @@ def view_of(batch: Mapping[str, Any], place: int, task: str) -> View:
     canvas = (int(batch["image"].shape[-2]), int(batch["image"].shape[-1]))
     meta = batch["meta"]
     matrix, mount = _array(meta["camera"][place]), None
+    if "mount" in meta and bool(meta["mount"][place].any()):
+        mount = _array(meta["mount"][place])
     if task in batch.get("targets", {}) and bool(batch["labelled"][task][place]):
         target: CanvasBoxes = batch["targets"][task][place]
         mount = _array(target.camera_from_vehicle)

@@ -36,6 +36,7 @@ class BoxLabels(LabelKind):
 
     name: ClassVar[str] = "detection_3d"
     label_dtype: ClassVar[type[np.generic]] = np.float64
+    needs_camera = True
     stored_as = "boxes"
     meaning_keys: ClassVar[tuple[str, ...]] = ("class_names",)
 
