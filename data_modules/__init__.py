@@ -12,7 +12,6 @@ from data_modules.cityscapes_3d import Cityscapes3DDataModule
 from data_modules.cityscapes_mtan import CityscapesMtanDataModule
 from data_modules.folder import FolderDataModule
 from data_modules.held_out import HeldOutDataModule
-from data_modules.images import ImagesDataModule
 from data_modules.nyud_atrc import NYUDAtrcDataModule
 from data_modules.nyud_mtan import NYUDMtanDataModule
 from data_modules.nyud_official import NYUDOfficialDataModule
@@ -28,7 +27,6 @@ __all__ = [
     "EvalSampler",
     "FolderDataModule",
     "HeldOutDataModule",
-    "ImagesDataModule",
     "NYUDAtrcDataModule",
     "NYUDMtanDataModule",
     "NYUDOfficialDataModule",

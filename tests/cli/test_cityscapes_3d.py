@@ -108,9 +108,9 @@ def test_trains_tests_and_predicts(mtdense_main: Main, root: Path, tmp_path: Pat
     folders = sorted(path for path in (root / "leftImg8bit" / "val").iterdir())
     pictures = ("--ckpt_path", checkpoint, "--images", *folders, "--out", tmp_path / "other")
     code, err = mtdense_main("predict", *pictures)
-    assert code == 1 and "--data.camera" in err and "leave detection_3d out of `data.tasks`" in err
+    assert code == 1 and "--camera" in err and "--tasks semseg depth" in err
     camera = next((root / "gtBbox3d" / "val").rglob("*.json"))
-    taken = ("--ckpt_path", checkpoint, "--images", *folders, "--out", tmp_path / "taken", "--data.camera", camera)
+    taken = ("--ckpt_path", checkpoint, "--images", *folders, "--out", tmp_path / "taken", "--camera", camera)
     code, err = mtdense_main("predict", *taken)
     assert code == 0, err
     written = {path.name for path in (tmp_path / "taken" / "detection_3d").iterdir()}
@@ -119,7 +119,12 @@ def test_trains_tests_and_predicts(mtdense_main: Main, root: Path, tmp_path: Pat
     }
     code, err = mtdense_main("predict", *pictures, "--data.tasks", "[semseg, depth]")
     assert code == 0, err
-    assert sorted(path.name for path in (tmp_path / "other").iterdir() if path.is_dir()) == ["depth", "semseg"]
+    assert sorted(path.name for path in (tmp_path / "other").iterdir() if path.is_dir()) == [
+        "depth",
+        "gallery",
+        "semseg",
+        "sheets",
+    ]
 
 
 def test_written_boxes_score_as_tested(mtdense_main: Main, root: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtdense.cli.configs import config_chain, merged_configs, take_option, take_values
+from mtdense.cli.configs import config_chain, merged_configs, take_option
 from mtdense.core.errors import ConfigError
 
 
@@ -64,7 +64,5 @@ def test_shipped_experiments_are_found_by_name() -> None:
 
 def test_take() -> None:
     assert take_option(["--a", "1", "--b=2", "--a=3"], "--a") == (["1", "3"], ["--b=2"])
-    assert take_values(["--images", "x", "y", "--b", "2"], "--images") == (["x", "y"], ["--b", "2"])
-    assert take_values(["--b", "2"], "--images") == (None, ["--b", "2"])
     with pytest.raises(ConfigError, match="`--a` without a value"):
         take_option(["--a"], "--a")

@@ -11,7 +11,7 @@ from mtdense.core.errors import ConfigError
 from mtdense.models.checkpoint import CheckpointInfo
 from mtdense.reports.canonical import plain
 
-__all__ = ["checkpoint_config", "images_config"]
+__all__ = ["checkpoint_config"]
 
 # Come from the data in training, and are never the user's to say.
 _LINKED = ("tasks", "input_size")
@@ -44,22 +44,6 @@ def checkpoint_config(info: CheckpointInfo, arguments: Sequence[str], config: Ma
     if "seed" in info.about:
         result.setdefault("seed_everything", info.about["seed"])
     return result
-
-
-def images_config(images: Sequence[str], info: CheckpointInfo) -> dict[str, Any]:
-    """The `data` section for `predict --images`: the user's pictures, at the size the model was trained on.
-
-    Raises:
-        ConfigError: No picture named, or a checkpoint that does not know its input size.
-    """
-    if not images:
-        raise ConfigError("`--images` without a path", "name image files, folders or globs.")
-    size = info.model_args.get("input_size")
-    if size is None:
-        raise ConfigError(f"{info.path} does not say its input size", "use a checkpoint of `mtdense fit`.")
-    arguments = {"images": list(images), "size": list(size), "tasks": list(info.model_args["tasks"])}
-    arguments["specs"] = info.model_args["tasks"]
-    return {"class_path": "data_modules.ImagesDataModule", "init_args": arguments}
 
 
 def _same(stored: Any, given: Any) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mtdense.core.configs import config_chain, merge, merged_configs, read_yaml
 from mtdense.core.errors import ConfigError
 
-__all__ = ["BASE_CONFIG", "config_chain", "merge", "merged_configs", "read_yaml", "take_option", "take_values"]
+__all__ = ["BASE_CONFIG", "config_chain", "merge", "merged_configs", "read_yaml", "take_option"]
 
 BASE_CONFIG = "base/trainer.yaml"
 
@@ -29,14 +29,3 @@ def take_option(arguments: Sequence[str], *names: str) -> tuple[list[str], list[
         else:
             raise ConfigError(f"`{name}` without a value", "give one.")
     return values, others
-
-
-def take_values(arguments: Sequence[str], name: str) -> tuple[list[str] | None, list[str]]:
-    """Takes `--name A B C` (up to the next option) out of arguments: (values or None, the other arguments)."""
-    if name not in arguments:
-        return None, list(arguments)
-    start = list(arguments).index(name)
-    end = start + 1
-    while end < len(arguments) and not arguments[end].startswith("--"):
-        end += 1
-    return list(arguments[start + 1 : end]), [*arguments[:start], *arguments[end:]]

@@ -22,8 +22,8 @@ import data_modules  # noqa: F401 - short class names in YAML are found among im
 import mtdense.models  # noqa: F401 - likewise
 from data_modules import DenseDataModule
 from mtdense.backbones import weights_follow
-from mtdense.cli.checkpoint_args import checkpoint_config, images_config
-from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option, take_values
+from mtdense.cli.checkpoint_args import checkpoint_config
+from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option
 from mtdense.cli.failures import explained
 from mtdense.cli.main import LIGHTNING
 from mtdense.cli.quiet import quiet
@@ -334,7 +334,6 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     quiet()
     subcommand, rest = arguments[0], list(arguments[1:])
     allow, rest = take_option(rest, "--allow_module", "--allow-module")
-    images, rest = take_values(rest, "--images")
     per_image, rest = take_option(rest, "--per_image", "--per-image")
     rest += [f"--per_image={path}" for path in per_image]
     names, rest = take_option(rest, "--config", "-c")
@@ -345,9 +344,9 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
         names = [str(own)] if own.is_file() else []
     config = merged_configs(names)
     ckpt_path = ckpt_paths[-1] if ckpt_paths else config.get("ckpt_path")
-    if images is not None and (subcommand != "predict" or ckpt_path is None):
-        raise ConfigError("`--images` goes with `mtdense predict --ckpt_path X`", "name a checkpoint.")
     checkpoint = None
+    if str(ckpt_path).startswith("hf://"):
+        raise ConfigError(f"`mtdense {subcommand} --ckpt_path {ckpt_path}`", "fetch it first: `mtdense weights pull`.")
     if ckpt_path is not None:
         checkpoint = read_checkpoint(ckpt_path, allow)
         if subcommand == "fit" and "imported" in checkpoint.about:
@@ -356,8 +355,6 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
             )
         _check_classes(checkpoint)
         config = checkpoint_config(checkpoint, rest, config)
-        if images is not None:
-            config["data"] = images_config(images, checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         # One file of all: the parser would refuse arguments of a class that only a later file names.
         path = Path(folder) / "config.yaml"

@@ -51,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments and arguments[0] in LIGHTNING and any(a.partition("=")[0] == "--images" for a in arguments):
+            # Pictures without labels need no trainer.
+            from mtdense.cli.predict_images import run_images
+
+            return run_images(arguments)
         if arguments and arguments[0] in LIGHTNING:
             # Lightning takes seconds to import, which `mtdense doctor` need not wait for.
             from mtdense.cli.lightning_cli import run_lightning

@@ -216,6 +216,16 @@ class Task(LabelKind):
         """
         return self.predict(self.at_size(logits, size))
 
+    # ---- several views of one picture --------------------------------------------------------------------------------
+    def soften(self, logits: Tensor) -> Tensor:
+        """What predictions of overlapping views are averaged in: (B, K, H, W) probabilities, unit vectors or values."""
+        prediction = self.predict(logits)
+        return prediction if prediction.dim() == 4 else prediction[:, None]
+
+    def harden(self, blended: Tensor) -> Tensor:
+        """The prediction that a weighted mean of `soften` stands for; see `predict`."""
+        return blended if self.label_channels > 1 else blended[:, 0]
+
     # ---- metrics -----------------------------------------------------------------------------------------------
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
@@ -251,6 +261,10 @@ class Task(LabelKind):
             like: A label or prediction whose colour scale to use, so that two pictures can be compared; it matters
                 only to tasks that scale their colours per image.
         """
+
+    def legend(self, values: ArrayAny, like: ArrayAny | None = None) -> list[tuple[str, tuple[int, int, int]]]:
+        """What colours of `draw(values, like)` mean: [(text, (red, green, blue))], the most telling first."""
+        return []
 
     def draw_over(
         self, image: npt.NDArray[np.uint8], values: ArrayAny, like: ArrayAny | None = None

@@ -105,6 +105,14 @@ class ClassMap(Task):
         """Class of the largest logit (B, H, W) int64."""
         return logits.argmax(dim=1)
 
+    def soften(self, logits: Tensor) -> Tensor:
+        """Probabilities of the classes."""
+        return logits.float().softmax(dim=1)
+
+    def harden(self, blended: Tensor) -> Tensor:
+        """Class of the largest mean probability."""
+        return blended.argmax(dim=1)
+
     def ideal_logits(self, target: Tensor) -> Tensor:
         """One-hot; the average over images is the frequency of each class."""
         return one_hot_logits(target, self.valid(target), self.num_classes)
@@ -116,6 +124,14 @@ class ClassMap(Task):
     def image_metrics(self) -> dict[str, Metric]:
         """{"mIoU"} over the classes that the image or its prediction has."""
         return {"mIoU": MeanIoU(self.num_classes, absent="skip")}
+
+    def legend(self, values: ArrayAny, like: ArrayAny | None = None) -> list[tuple[str, tuple[int, int, int]]]:
+        """The classes that are there, largest area first."""
+        found, pixels = np.unique(values[(values >= 0) & (values < self.num_classes)], return_counts=True)
+        names = self.class_names or [f"class {i}" for i in range(self.num_classes)]
+        colours = self.colours
+        ids = [int(found[place]) for place in np.argsort(-pixels, kind="stable")]
+        return [(names[i], (colours[i][0], colours[i][1], colours[i][2])) for i in ids]
 
     def draw(self, values: ArrayAny, like: ArrayAny | None = None) -> npt.NDArray[np.uint8]:
         """Each class in its colour."""

@@ -231,13 +231,26 @@ class Depth(Task):
             low: Start of the colours instead of a percentile, in the label's unit.
             high: End of the colours instead of a percentile.
         """
-        reference = values if like is None else like
-        counted = reference[np.isfinite(reference) & (reference >= 0)]
-        start, end = np.percentile(counted, [2, 98]) if counted.size else (0.0, 1.0)
+        start, end = _span(values if like is None else like)
         start, end = (start if low is None else low), (end if high is None else high)
         shown = np.isfinite(values) & (values >= 0)
         shares = (np.where(shown, values, 0) - start) / (end - start) if end > start else np.full(values.shape, 0.5)
         return draw_scale(1 - shares if self.unit == "metres" else shares, shown)
+
+    def legend(self, values: ArrayAny, like: ArrayAny | None = None) -> list[tuple[str, tuple[int, int, int]]]:
+        """Five values along the colours, nearest first."""
+        steps = np.linspace(*_span(values if like is None else like), 5)
+        steps = steps if self.unit == "metres" else steps[::-1]
+        unit = {"metres": " m", "disparity": " px"}.get(self.unit, "")
+        colours = self.draw(steps[None].astype(np.float32), low=float(steps.min()), high=float(steps.max()))[0]
+        return [(f"{s:.3g}{unit}", (int(r), int(g), int(b))) for s, (r, g, b) in zip(steps, colours, strict=True)]
+
+
+def _span(values: ArrayAny) -> tuple[float, float]:
+    """2nd and 98th percentile of the values that are there."""
+    counted = values[np.isfinite(values) & (values >= 0)]
+    low, high = np.percentile(counted, [2, 98]) if counted.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def _stereo_factor(meta: Mapping[str, Any]) -> Tensor:

@@ -124,6 +124,12 @@ class SurfaceNormals(Task):
         """Unit vectors (B, 3, H, W) float32."""
         return unit_vectors(logits.float())
 
+    def harden(self, blended: Tensor) -> Tensor:
+        """Unit vectors; where opposite ones cancelled, the direction to the camera."""
+        length = blended.norm(dim=1, keepdim=True)
+        camera = torch.tensor([0.0, 0.0, -1.0], device=blended.device).view(1, 3, 1, 1)
+        return torch.where(length > 1e-3, blended / length.clamp(min=1e-3), camera)
+
     def ideal_logits(self, target: Tensor) -> Tensor:
         """The vectors; their average is the mean direction."""
         return torch.where(self.valid(target).unsqueeze(1), target, 0.0)
@@ -138,6 +144,12 @@ class SurfaceNormals(Task):
         picture: npt.NDArray[np.uint8] = np.round(shares * 255).astype(np.uint8)
         picture[np.linalg.norm(values, axis=-1) <= SHORTEST] = GREY
         return picture
+
+    def legend(self, values: ArrayAny, like: ArrayAny | None = None) -> list[tuple[str, tuple[int, int, int]]]:
+        """Directions that a surface may face."""
+        names = ("to the camera", "up", "down", "left", "right")
+        vectors = np.array([[[0, 0, -1], [0, -1, 0], [0, 1, 0], [-1, 0, 0], [1, 0, 0]]], dtype=np.float32)
+        return [(name, (int(r), int(g), int(b))) for name, (r, g, b) in zip(names, self.draw(vectors)[0], strict=True)]
 
     def _pixel_losses(self, prediction: Tensor, truth: Tensor) -> Tensor:
         if self.loss == "l1":

@@ -99,3 +99,7 @@ class Saliency(Task):
     def draw(self, values: ArrayAny, like: ArrayAny | None = None) -> npt.NDArray[np.uint8]:
         """Labels or probabilities, salient in white."""
         return draw_grey(values, values != IGNORE)
+
+    def legend(self, values: ArrayAny, like: ArrayAny | None = None) -> list[tuple[str, tuple[int, int, int]]]:
+        """Probability from black to white."""
+        return [("salient", (255, 255, 255)), ("perhaps", (128, 128, 128)), ("not", (0, 0, 0))]

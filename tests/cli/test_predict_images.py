@@ -1,0 +1,123 @@
+"""`mtdense predict --images` on what people have: odd sizes and names, a video, a damaged file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.checkpoints import SPECS, save_checkpoint, small_model
+from tests.data.test_pictures import picture, video
+
+Main = Callable[..., tuple[int, str]]
+ODD = '<img src=x> & "two" 100%'
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(small_model(), tmp_path_factory.mktemp("run") / "last.ckpt")
+
+
+class Page(HTMLParser):
+    """What the gallery refers to, says and lets one use."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        self.tags.append((tag, told))
+        self.addresses += [str(told[key]) for key in ("src", "href") if key in told]
+
+
+def test_everything_is_written(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    picture(photos / "wide.png", (30, 100))
+    picture(photos / f"{ODD}.png", (90, 50))
+    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100).save(photos / "sixteen.png")
+    video(photos / "walk.mp4")
+    options = ("--video", "--every", 2, "--tile")
+    code, err = mtdense_main("predict", "--ckpt_path", checkpoint, "--images", photos, "--out", out, *options)
+    assert code == 0, err
+    ids = ["wide", ODD, "sixteen", "walk/000000", "walk/000002", "walk/000004"]
+    for task in SPECS:
+        for name in ids:
+            array = np.load(out / task / f"{name}.npy")
+            with Image.open(out / task / f"{name}.png") as drawn:
+                assert drawn.size == array.shape[1::-1]
+    assert np.load(out / "depth" / "wide.npy").shape == (30, 100)
+    assert np.load(out / "normals" / f"{ODD}.npy").shape == (90, 50, 3)
+    capture = cv2.VideoCapture(str(out / "depth" / "walk.mp4"))
+    assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 3 and capture.get(cv2.CAP_PROP_FPS) == pytest.approx(6)
+    manifest = json.loads((out / "predictions.json").read_text())
+    assert {entry["id"] for entry in manifest["pictures"]} == set(ids)
+    assert manifest["tasks"]["semseg"]["class_names"] == ["floor", "wall", "lamp"]
+    assert max(entry["tiles"] for entry in manifest["pictures"]) > 1
+    with Image.open(out / "sheets" / "wide.png") as sheet:
+        assert sheet.width > 4 * 200
+    check_page(out, len(ids))
+
+
+def check_page(out: Path, pictures: int) -> None:
+    text = (out / "index.html").read_text()
+    page = Page(text)
+    assert not re.search(r"https?://", text)
+    files = [out / unquote(address) for address in page.addresses]
+    assert files and all(file.is_file() and file.resolve().is_relative_to(out.resolve()) for file in files)
+    sliders = [told for tag, told in page.tags if tag == "input" and told["type"] == "range"]
+    assert len(sliders) == pictures and all(told["aria-label"] for told in sliders)
+    images = [told for tag, told in page.tags if tag == "img"]
+    assert len(images) == pictures * (1 + len(SPECS)) and all(told["alt"] for told in images)
+    # The odd name is text everywhere: no element came of it.
+    assert "src=x" not in {f"src={told.get('src')}" for _, told in page.tags} and "<img src=x>" not in text
+    policy = next(str(told["content"]) for tag, told in page.tags if told.get("http-equiv"))
+    assert "default-src 'none'" in policy and "unsafe-inline" not in policy.split("script-src")[1]
+
+
+def test_one_page_alone(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    options = ("--gallery", "single", "--raw", "png16", "--no-sheets", "--data.tasks", "[depth, edges]")
+    code, err = mtdense_main(
+        "predict", "--images", tmp_path / "a.jpg", "--ckpt_path", checkpoint, "--out", tmp_path / "out", *options
+    )
+    assert code == 0, err
+    page = Page((tmp_path / "out" / "index.html").read_text())
+    assert sum(address.startswith("data:image/webp;base64,") for address in page.addresses) == 3
+    found = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    drawn = [f"{task}/a{end}.png" for task in ("depth", "edges") for end in ("", "_raw")]
+    assert found == sorted([*drawn, "index.html", "predictions.json"])
+
+
+def test_a_damaged_picture_stops_no_other(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "photos" / "good.png")
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
+    code, err = mtdense_main(
+        "predict", "--ckpt_path", checkpoint, "--images", tmp_path / "photos", "--out", tmp_path / "out"
+    )
+    assert code == 1 and "1 of 2 files" in err and "bad.png" in err
+    assert (tmp_path / "out" / "depth" / "good.npy").is_file()
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["failed"][0]["file"].endswith("bad.png")
+
+
+def test_bad_commands(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
+    photo = picture(tmp_path / "a.png")
+    for arguments, words in (
+        (("test", "--ckpt_path", checkpoint, "--images", photo), "goes with `mtdense predict"),
+        (("predict", "--images", photo), "without a model"),
+        (("predict", "--ckpt_path", checkpoint, "--images"), "without a path"),
+        (("predict", "--ckpt_path", checkpoint, "--images", tmp_path / "no.png"), "no picture at"),
+        (("predict", "--ckpt_path", checkpoint, "--images", photo, "--tasks", "dept"), "Did you mean 'depth'"),
+    ):
+        code, err = mtdense_main(*arguments)
+        assert code == 1 and words in err, err
