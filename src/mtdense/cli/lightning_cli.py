@@ -39,7 +39,7 @@ from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
 from mtdense.models import DenseModule
 from mtdense.models.baselines import read_baselines
-from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint, resolve_class
+from mtdense.models.checkpoint import CheckpointInfo, import_allowed, read_checkpoint, resolve_class
 from mtdense.reports.architecture_figures import ArchitectureFigures
 from mtdense.reports.canonical import plain
 from mtdense.reports.failures import FailureReport, FiniteGradients
@@ -353,6 +353,9 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
             raise ConfigError(
                 f"{ckpt_path} holds imported weights and no training to go on with", "test or predict with it."
             )
+    # Not before the checkpoint is known to hide nothing.
+    import_allowed(allow)
+    if checkpoint is not None:
         _check_classes(checkpoint)
         config = checkpoint_config(checkpoint, rest, config)
     with tempfile.TemporaryDirectory() as folder:

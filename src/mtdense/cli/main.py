@@ -34,6 +34,7 @@ _COMMANDS = (
     "bench",
     "profile",
     "weights",
+    "export",
     "doctor",
 )
 

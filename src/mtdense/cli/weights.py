@@ -1,4 +1,4 @@
-"""`mtdense weights import`: published checkpoints as checkpoints of ours."""
+"""`mtdense weights`: published checkpoints as checkpoints of ours, and ours as files to publish."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtdense.cli.outputs import check_output
+from mtdense.cli.weights_pack import add_actions
 from mtdense.core.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ NORMALS_AXES = "-x-y-z"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds `weights` with its action."""
-    parser = subparsers.add_parser("weights", help="turn published checkpoints into checkpoints of mtdense")
+    """Adds `weights` with its actions."""
+    parser = subparsers.add_parser("weights", help="import published checkpoints; pack, push and pull ours")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     action = actions.add_parser(
         "import",
@@ -46,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out", type=Path, required=True, metavar="OUT", help="a .ckpt; of internimage .pth or .safetensors"
     )
     action.set_defaults(func=run_import, takes_options=True)
+    add_actions(actions)
 
 
 def run_import(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, cast
 import torch
 
 from mtdense.backbones import weights_follow
-from mtdense.core.errors import CheckpointError
+from mtdense.core.errors import CheckpointError, ConfigError
 from mtdense.models.base import DenseModule
 from mtdense.training.checkpoint_io import check_file
+from mtdense.training.packed_weights import SUFFIX, read_packed
 
-__all__ = ["CheckpointInfo", "load", "read_checkpoint", "resolve_class"]
+__all__ = ["CheckpointInfo", "import_allowed", "load", "read_checkpoint", "resolve_class"]
 
 _TRUSTED = ("mtdense", "data_modules")
 
@@ -47,23 +49,20 @@ def read_checkpoint(path: str | Path, allow_modules: Sequence[str] = ()) -> Chec
     """Reads a checkpoint with tensors and plain values only, and checks the classes it names before any import.
 
     Args:
-        path: A `.ckpt` of `mtdense fit`.
+        path: A `.ckpt` of `mtdense fit`, or a `.safetensors` of `mtdense weights pack`.
         allow_modules: Further top-level packages whose classes may be named.
 
     Raises:
         CheckpointError: Missing, damaged, not one of ours, or naming a class outside the allowed packages.
     """
+    if str(path).startswith("hf://"):
+        from mtdense.models.hub import pull  # it reads checkpoints, too
+
+        path = pull(str(path))
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}", "check `--ckpt_path`.")
-    check_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read as tensors and plain values: {str(error).splitlines()[0]}",
-            "use a checkpoint that `mtdense fit` wrote; a damaged one has to be copied or trained again.",
-        ) from error
+    content = _content(path)
     about = content.get("mtdense") if isinstance(content, dict) else None
     if not isinstance(about, dict) or "model_class" not in about or "state_dict" not in content:
         raise CheckpointError(f"{path} does not say which model it holds", "use a checkpoint of `mtdense fit`.")
@@ -76,6 +75,19 @@ def read_checkpoint(path: str | Path, allow_modules: Sequence[str] = ()) -> Chec
     _refuse_classes_in(model, path)
     _refuse_classes_in(data, path)
     return CheckpointInfo(path, model_class, model, data_class, data, about, content["state_dict"])
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == SUFFIX:
+        return read_packed(path)
+    check_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be read as tensors and plain values: {str(error).splitlines()[0]}",
+            "use a checkpoint that `mtdense fit` wrote; a damaged one has to be copied or trained again.",
+        ) from error
 
 
 def _check_trusted(class_path: str, path: Path, allow_modules: Sequence[str]) -> None:
@@ -103,6 +115,26 @@ def _refuse_classes_in(value: Any, path: Path) -> None:
         )
 
 
+def import_allowed(names: Sequence[str]) -> None:
+    """Imports the packages that a user allows, so that tasks which they define are known.
+
+    They may lie in the working directory, which a console script does not search by itself.
+
+    Raises:
+        ConfigError: No such package.
+    """
+    here = str(Path.cwd())
+    if names and here not in sys.path:
+        sys.path.append(here)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"--allow_module {name}: {error}", "name a module that is installed or lies in the working directory."
+            ) from error
+
+
 def resolve_class(class_path: str, base: type) -> type:
     """Imports a class by its full path and checks what it is.
 
@@ -125,7 +157,7 @@ def load(path: str | Path, allow_modules: Sequence[str] = ()) -> DenseModule:
     """Loads a trained model, ready to predict.
 
     Args:
-        path: A checkpoint that `mtdense fit` wrote.
+        path: A checkpoint that `mtdense fit` wrote, a file of `mtdense weights pack`, or hf://OWNER/NAME.
         allow_modules: Packages besides mtdense and data_modules whose classes may be used.
 
     Returns:
@@ -135,6 +167,7 @@ def load(path: str | Path, allow_modules: Sequence[str] = ()) -> DenseModule:
         CheckpointError: See `read_checkpoint`; also weights that do not fit the class.
     """
     info = read_checkpoint(path, allow_modules)
+    import_allowed(allow_modules)
     model_class = cast("type[DenseModule]", resolve_class(info.model_class, DenseModule))
     try:
         with weights_follow():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mtdense.core.seeds import derive_seed
 
-__all__ = ["normal_noise", "sample_generator", "uniform_noise"]
+__all__ = ["KeptNoise", "keep_noise", "normal_noise", "sample_generator", "uniform_noise"]
+
+_kept: ContextVar[KeptNoise | None] = ContextVar("kept noise", default=None)
 
 
 def sample_generator(sample_id: str, *purpose: int | str, generate_on: torch.device | str = "cpu") -> torch.Generator:
@@ -64,7 +69,42 @@ def _noise(
     device: torch.device | str,
     generate_on: torch.device | str,
 ) -> Tensor:
+    kept = _kept.get()
+    if kept is not None and kept.full:
+        return kept.next().expand(len(ids), *shape).to(device)
     noise = torch.empty((len(ids), *shape), device=generate_on)
     for row, sample_id in zip(noise, ids, strict=True):
         draw(tuple(shape), generator=sample_generator(sample_id, *purpose, generate_on=generate_on), out=row)
+    if kept is not None:
+        kept.tensors.append(noise[:1].clone())
     return noise.to(device)
+
+
+@dataclass
+class KeptNoise:
+    """Noise of one evaluation step, drawn once and then given back as constants, in the same order.
+
+    A tracer that turns a network into a file cannot follow a generator. The first `with keep_noise(kept)` goes around a
+    step on one image; every further step in such a block gets that image's noise.
+    """
+
+    tensors: list[Tensor] = field(default_factory=list)
+    full: bool = False
+    _place: int = 0
+
+    def next(self) -> Tensor:
+        """The next one, (1, *shape)."""
+        self._place += 1
+        return self.tensors[self._place - 1]
+
+
+@contextmanager
+def keep_noise(kept: KeptNoise) -> Iterator[None]:
+    """Fills `kept`, or gives back what it holds; see `KeptNoise`."""
+    token = _kept.set(kept)
+    kept._place = 0
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        kept.full = True

@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from mtdense.core.errors import CheckpointError
+from mtdense.training.packed_weights import SUFFIX, read_packed
 
 __all__ = ["AtomicCheckpointIO", "check_file", "remove_unfinished"]
 
@@ -64,7 +65,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise
 
     def load_checkpoint(self, path: str | os.PathLike[str], *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Reads a checkpoint after its checksums were compared.
+        """Reads a checkpoint after its checksums were compared, or packed weights in the form of one.
 
         Args:
             path: The file.
@@ -74,6 +75,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             CheckpointError: The file is damaged.
         """
+        if Path(path).suffix == SUFFIX:
+            return read_packed(Path(path))
         check_file(path)
         content: dict[str, Any] = super().load_checkpoint(path, *arguments, **options)
         return content

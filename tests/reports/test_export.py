@@ -1,0 +1,106 @@
+"""Exported networks against their originals."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtdense.core.errors import ConfigError
+from mtdense.reports.export import ExportedModel, check_export, write_export
+from mtdense.reports.export.architectures import COLUMNS, architectures, tiny_model, try_export
+from tests.checkpoints import SPECS, save_checkpoint, small_model
+
+Main = Callable[..., tuple[int, str]]
+
+
+def test_torch_export_of_a_checkpoint(mtdense_main: Main, tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(small_model(), tmp_path / "last.ckpt")
+    out = tmp_path / "net.pt2"
+    options = ("--format", "torch_export", "--dynamic", "batch")
+    code, err = mtdense_main("export", "--ckpt_path", checkpoint, "--out", out, *options)
+    assert code == 0, err
+    texts = {"mtdense.json": ""}
+    module = torch.export.load(out, extra_files=texts).module()
+    image = torch.rand(3, 3, 32, 40)
+    found = module(image)
+    model = small_model().eval()
+    with torch.no_grad():
+        final = model(image).final
+    for values, (name, task) in zip(found, model.tasks.items(), strict=True):
+        wanted = task.predict(task.at_size(final[name], (32, 40)))
+        assert values.shape == wanted.shape
+        np.testing.assert_allclose(values.detach(), wanted, atol=1e-5)
+    told = json.loads(texts["mtdense.json"])
+    assert list(told["outputs"]) == sorted(SPECS) and told["outputs"]["depth"]["unit"] == "metres"
+    assert told["outputs"]["semseg"]["class_names"] == ["floor", "wall", "lamp"]
+    assert told["input"]["size"] == [32, 40] and told["input"]["may_vary"] == "batch"
+    assert len(told["checkpoint_sha256"]) == 64
+    assert not [p for p in tmp_path.iterdir() if "unchecked" in p.name]
+
+
+def test_a_file_of_another_network_is_found_out(tmp_path: Path) -> None:
+    model, path = small_model(), tmp_path / "net.pt2"
+    write_export(ExportedModel(model, "soft"), path, "torch_export", (32, 40))
+    assert zipfile.is_zipfile(path)
+    assert check_export(ExportedModel(model, "soft"), path, "torch_export", (32, 40)).largest < 1e-6
+    with torch.no_grad():
+        next(model.network.parameters()).mul_(1.5)
+    with pytest.raises(ConfigError, match="differs from the original"):
+        check_export(ExportedModel(model, "soft"), path, "torch_export", (32, 40))
+    with pytest.raises(ConfigError, match="cannot be run on"):
+        check_export(ExportedModel(model, "soft"), path, "torch_export", (48, 40))
+
+
+def test_onnx_names_and_describes(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    exported, path = ExportedModel(small_model()), tmp_path / "net.onnx"
+    write_export(exported, path, "onnx", (32, 40))
+    assert check_export(exported, path, "onnx", (32, 40)).largest < 1e-4
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["image"] and session.get_inputs()[0].shape == [1, 3, 32, 40]
+    assert [o.name for o in session.get_outputs()] == list(SPECS)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["mtdense"])["method"] == "mtl_baseline"
+
+
+def test_bad_commands(mtdense_main: Main, tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(small_model(), tmp_path / "last.ckpt")
+    base = ("export", "--ckpt_path", checkpoint)
+    for arguments, words in (
+        (base, "without --out"),
+        ((*base, "--out", tmp_path / "x.pt2"), "end in .onnx"),
+        (
+            (*base, "--format", "torch_export", "--out", tmp_path / "x.pt2", "--tasks", "dept"),
+            "dept cannot be exported",
+        ),
+    ):
+        code, err = mtdense_main(*arguments)
+        assert code == 1 and words in err, err
+
+
+LISTED = Path(__file__).parents[2] / "docs" / "export.md"
+
+
+def test_every_architecture_is_listed() -> None:
+    text = LISTED.read_text(encoding="utf-8")
+    assert [name for name in architectures() if f"| `{name}` |" not in text] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(architectures()))
+def test_every_architecture_does_what_is_listed(name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    line = next(line for line in LISTED.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |"))
+    model = tiny_model(name)
+    for (fmt, dynamic), cell in zip(COLUMNS, line.split("|")[2:-1], strict=True):
+        if "no" in cell:
+            with pytest.raises(ConfigError):
+                try_export(model, fmt, dynamic)
+        else:
+            assert try_export(model, fmt, dynamic) <= 1e-4
