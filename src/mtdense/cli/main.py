@@ -35,6 +35,7 @@ _COMMANDS = (
     "profile",
     "weights",
     "export",
+    "serve",
     "doctor",
 )
 

@@ -55,7 +55,7 @@ h2 small { color: var(--faint); font-weight: 400; margin-left: .4rem; }
 .key i { display: inline-block; width: .85em; height: .85em; margin-right: .35em; border: 1px solid var(--faint);
   border-radius: 3px; vertical-align: -.08em; }
 .files { margin: .5rem 0 0; font-size: .85rem; }
-.files a { margin-right: .8rem; }
+.files a { margin-right: .8rem; white-space: nowrap; }
 a { color: var(--accent); }
 video { width: 100%; display: block; background: #000; }
 footer { color: var(--faint); font-size: .85rem; padding-bottom: 2rem; }

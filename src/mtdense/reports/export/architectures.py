@@ -74,7 +74,8 @@ def _row(name: str, reasons: list[str]) -> str:
     cells = [f"`{name}`"]
     for fmt, dynamic in COLUMNS:
         try:
-            cells.append(f"{try_export(model, fmt, dynamic):.0e}")
+            difference = try_export(model, fmt, dynamic)
+            cells.append(f"{difference:.0e}" if difference else "0")
         except MTDenseError as error:
             text = error.problem.replace("|", "\\|")
             if text not in reasons:

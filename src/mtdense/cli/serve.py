@@ -1,0 +1,54 @@
+"""`mtdense serve`: a page on this machine to drop a photograph on."""
+
+from __future__ import annotations
+
+import argparse
+
+from mtdense.core.errors import ConfigError
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `serve`."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="a page on this machine to drop photographs on",
+        description="Serves one page on the loopback address: nobody but this machine reaches it, nothing is kept, and "
+        "nothing leaves the machine. Ctrl-C ends it.",
+    )
+    parser.add_argument("--ckpt_path", required=True, metavar="FILE", help="checkpoint, packed weights, or hf://...")
+    parser.add_argument("--port", type=int, default=7860, help="(%(default)s; 0: any that is free)")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="only these (default: all)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
+    parser.add_argument("--max_megabytes", type=float, default=20.0, help="largest file taken (%(default)g)")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--allow_module", "--allow-module", action="append", default=[], metavar="PKG",
+        help="package besides mtdense whose classes the checkpoint may name",
+    )  # fmt: skip
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until it is interrupted.
+
+    Raises:
+        MTDenseError: Any fault that the user can mend.
+    """
+    if not 0 <= args.port <= 65535:
+        raise ConfigError(f"--port {args.port}", "give a number from 0 to 65535.")
+    if not 0 < args.max_megabytes <= 1000:
+        raise ConfigError(f"--max_megabytes {args.max_megabytes:g}", "give a number above 0, at most 1000.")
+    from mtdense.models.checkpoint import load
+    from mtdense.reports.predictor import Predictor
+    from mtdense.reports.serve import start
+
+    predictor = Predictor(load(args.ckpt_path, args.allow_module), tasks=args.tasks, device=args.device)
+    page, address = start(predictor, args.port, args.max_megabytes, browser=args.open)
+    print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
+    try:
+        page.block_thread()
+    except KeyboardInterrupt:
+        page.close()
+    return 0

@@ -1,0 +1,151 @@
+"""The page of `mtdense serve`, made with Gradio."""
+
+from __future__ import annotations
+
+import os
+import socket
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mtdense.core.errors import ConfigError, MTDenseError
+from mtdense.core.optional import require
+from mtdense.data.io import read_image
+from mtdense.data.sample import RawImage
+from mtdense.reports.picture_sheet import shrunk
+from mtdense.reports.predictor import Predicted, Predictor
+
+__all__ = ["LOOPBACK", "predict_file", "start"]
+
+LOOPBACK = "127.0.0.1"
+_MOST_PIXELS = 24_000_000
+_LONGEST = 1600
+Picture = npt.NDArray[np.uint8]
+
+
+def predict_file(predictor: Predictor, path: str, tile: float) -> Predicted:
+    """Predicts on an uploaded file, with tiles where `tile` is above 1.
+
+    Raises:
+        MTDenseError: No picture, or one of more than 24 million pixels.
+    """
+    image = read_image(Path(path))
+    if image.shape[0] * image.shape[1] > _MOST_PIXELS:
+        raise ConfigError(
+            f"the picture has {image.shape[1]}x{image.shape[0]} pixels, more than {_MOST_PIXELS // 10**6} million",
+            "scale it down, or use `mtdense predict --images`.",
+        )
+    looking = Predictor(
+        predictor.model,
+        tasks=list(predictor.tasks),
+        size=predictor.size,
+        tile=tile if tile > 1 else None,
+        overlap=predictor.overlap,
+        batch_size=predictor.batch_size,
+        device=str(predictor.device),
+    )
+    return looking(RawImage("photograph", image))
+
+
+def start(predictor: Predictor, port: int, max_megabytes: float, *, browser: bool = False) -> tuple[Any, str]:
+    """Starts the server on the loopback address.
+
+    Args:
+        predictor: Predicts.
+        port: Port; 0: any that is free.
+        max_megabytes: Largest file taken.
+        browser: Open the page.
+
+    Returns:
+        The running page (`block_thread`, `close`), and its address.
+
+    Raises:
+        ConfigError: The port is taken.
+        MissingDependencyError: Without the packages of the extra `serve`.
+    """
+    # Before the import: no figures about its use leave the machine.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    gradio = require("gradio", "serve")
+    port = port or _free_port()
+    page = _page(gradio, predictor)
+    try:
+        _, address, _ = page.queue(max_size=8, default_concurrency_limit=1).launch(
+            server_name=LOOPBACK,
+            server_port=port,
+            share=False,
+            inbrowser=browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            max_file_size=f"{round(max_megabytes * 1024)}kb",
+            allowed_paths=[],
+            show_error=True,
+        )
+    except OSError as error:
+        raise ConfigError(f"port {port} cannot be used: {error}", "`--port 0` takes one that is free.") from error
+    return page, str(address)
+
+
+def _page(gradio: Any, predictor: Predictor) -> Any:
+    names = list(predictor.tasks)
+    height, width = predictor.size
+
+    def predict(path: str | None, tile: float) -> list[Any]:
+        if path is None:
+            return [None] * (2 * len(names))
+        try:
+            found = predict_file(predictor, path, tile)
+        except MTDenseError as error:
+            raise gradio.Error(str(error), duration=None) from error
+        finally:
+            Path(path).unlink(missing_ok=True)
+        pairs = [_shown(predictor, found, name) for name in names]
+        return [part for pair in pairs for part in pair]
+
+    with gradio.Blocks(title="mtdense", analytics_enabled=False, delete_cache=(600, 600)) as page:
+        gradio.Markdown(
+            f"# mtdense\nDrop a photograph: `{predictor.model.method}` predicts {', '.join(names)} "
+            f"(it sees {height} × {width} pixels). Nothing leaves this machine."
+        )
+        with gradio.Row():
+            photo = gradio.Image(type="filepath", label="photograph", sources=["upload", "clipboard"], height=360)
+            with gradio.Column():
+                tile = gradio.Slider(1, 6, value=1, step=0.5, label="tiles: look this many times closer (1: whole)")
+                button = gradio.Button("Predict", variant="primary")
+        outputs = []
+        for start_of_row in range(0, len(names), 2):
+            with gradio.Row():
+                for name in names[start_of_row : start_of_row + 2]:
+                    with gradio.Column():
+                        slider = gradio.ImageSlider(label=name.replace("_", " "), type="numpy", interactive=False)
+                        outputs += [slider, gradio.HTML(label=f"colours of {name}")]
+        for happening in (button.click, photo.upload):
+            happening(predict, [photo, tile], outputs, api_visibility="private")
+    return page
+
+
+def _shown(predictor: Predictor, found: Predicted, name: str) -> tuple[tuple[Picture, Picture], str]:
+    """Photograph and colours for the slider, and what the colours mean."""
+    task, values = predictor.tasks[name], found.values[name]
+    entries = "".join(
+        f'<span style="margin-right:1em"><i style="display:inline-block;width:.9em;height:.9em;border:1px solid #888;'
+        f'background:rgb({r} {g} {b})"></i> {escape(text)}</span>'
+        for text, (r, g, b) in task.legend(values)[:24]
+    )
+    return (_small(found.image), _small(task.draw(values))), f"<p>{entries}</p>"
+
+
+def _small(picture: Picture) -> Picture:
+    image: Image.Image = shrunk(picture, _LONGEST)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
