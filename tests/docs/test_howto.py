@@ -63,6 +63,7 @@ def follow(page: str, main: Main) -> None:
             assert code == 0, f"{line}\n{err}"
 
 
+@pytest.mark.slow
 def test_data(mtdense_main: Main) -> None:
     follow("howto_data.md", mtdense_main)
     assert Path("labels.png").is_file() and Path("out/index.html").is_file()
@@ -88,6 +89,7 @@ def test_task(mtdense_main: Main) -> None:
     assert code == 1 and "temperature" in err
 
 
+@pytest.mark.slow
 def test_architecture(mtdense_main: Main) -> None:
     follow("howto_architecture.md", mtdense_main)
     assert Path("run/records/test.json").is_file()

@@ -57,6 +57,7 @@ def test_a_file_of_another_network_is_found_out(tmp_path: Path) -> None:
         check_export(ExportedModel(model, "soft"), path, "torch_export", (48, 40))
 
 
+@pytest.mark.slow
 def test_onnx_names_and_describes(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
