@@ -8,15 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from data_modules.images import ImagesDataModule
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.cityscapes.boxes3d import ImageBoxes, write_boxes3d
 from mtdense.data.given_camera import given_camera
-from mtdense.tasks import Detection3D
-from mtdense.tasks.detection_3d.target import target_of
 from tests.tasks.detection_3d.streets import label
 
 # A camera of Cityscapes as both kinds of files have it; numbers of the data set's own tools.
@@ -70,45 +65,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         given_camera(str(tmp_path / "broken.json"))
 
 
-def test_boxes_of_a_picture_with_a_given_camera(tmp_path: Path) -> None:
-    """From a picture of twice the size of the camera's images, on a padded canvas, back into the vehicle's frame."""
-    known = label([[21.5, -0.25, 1.25], [30.0, 4.0, 1.0]], [0.3, -2.0], [0, 0])
-    height, width = known.camera.size
-    write_boxes3d(tmp_path / "a_gtBbox3d.json", ImageBoxes(known.camera, 0.2, (), ()))
-    Image.fromarray(np.full((2 * height, 2 * width, 3), 90, np.uint8)).save(tmp_path / "a.png")
-    data = ImagesDataModule(
-        images=[str(tmp_path / "a.png")],
-        specs={"detection_3d": {}},
-        tasks=["detection_3d"],
-        camera=str(tmp_path / "a_gtBbox3d.json"),
-        size=(height // 2 + 8, width // 2),
-    )
-    data.setup("predict")
-    (batch,) = list(data.predict_dataloader())
-    assert not batch["labelled"]["detection_3d"].any()
-    top, left = batch["meta"]["content"][0, :2].tolist()
-    target = target_of(known.resized(height // 2, width // 2).padded(top, left, *data.size))
-    torch.testing.assert_close(batch["meta"]["camera"][0], target.camera)
-    task, sizes = Detection3D(), [(9, 16)]
-    (found,) = task.predict_batch(task.ideal_levels([target], sizes), (1, 1), batch)
-    there = found.on_stored()
-    np.testing.assert_allclose(there.camera().camera_from_vehicle, known.camera.camera_from_vehicle, atol=1e-6)
-    assert there.view.stored == (2 * height, 2 * width)
-    order = np.argsort(there.boxes.centers[:, 2])
-    np.testing.assert_allclose(there.boxes.centers[order], target.centers.numpy(), atol=1e-3)
-    np.testing.assert_allclose(there.modal[order], known.resized(2 * height, 2 * width).modal, atol=0.1)
-
-
 def test_pictures_of_another_aspect(tmp_path: Path) -> None:
     known = label([[21.5, -0.25, 1.25]], [0.3], [0])
     write_boxes3d(tmp_path / "a_gtBbox3d.json", ImageBoxes(known.camera, 0.2, (), ()))
     camera = given_camera(str(tmp_path / "a_gtBbox3d.json"))
     with pytest.raises(DataError, match=r"is of images of \d+ x \d+, and x\.png is 300 x 300"):
         camera.matrix_of((300, 300), "x.png")
-
-
-def test_boxes_need_a_camera(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"detection_3d of pictures whose camera nobody told") as caught:
-        ImagesDataModule(images=["a.png"], specs={"depth": {}, "detection_3d": {}}, tasks=["depth", "detection_3d"])
-    assert "leave detection_3d out of `data.tasks`" in (caught.value.mend or "")
-    ImagesDataModule(images=["a.png"], specs={"depth": {}, "detection_3d": {}}, tasks=["depth"])

@@ -28,6 +28,7 @@ def run_images(arguments: Sequence[str]) -> int:
     if not args.images:
         raise ConfigError("`--images` without a path", "name image files, folders or globs.")
 
+    from mtdense.data.given_camera import given_camera
     from mtdense.data.pictures import find_sources
     from mtdense.models.checkpoint import load, read_checkpoint
     from mtdense.reports.canonical import file_checksum
@@ -39,6 +40,7 @@ def run_images(arguments: Sequence[str]) -> int:
     predictor = Predictor(
         load(args.ckpt_path, args.allow_module),
         tasks=_names(args.tasks),
+        camera=None if args.camera is None else given_camera(args.camera),
         size=args.size,
         tile=args.tile,
         overlap=args.overlap,
@@ -71,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", nargs="*", metavar="PATH", help="pictures, videos, folders or globs")
     parser.add_argument("--out", type=Path, help="folder for everything (default: predictions beside the run)")
     parser.add_argument("--tasks", "--data.tasks", nargs="+", metavar="TASK", help="only these (default: all)")
+    parser.add_argument(
+        "--camera", "--data.camera", metavar="CAMERA",
+        help="what the pictures were taken with, for 3-D boxes: fx,fy,cx,cy in their pixels, or a camera.json or "
+        "gtBbox3d.json of Cityscapes",
+    )  # fmt: skip
     looking = parser.add_argument_group("how to look at a picture")
     looking.add_argument(
         "--tile", type=float, nargs="?", const=2.0, metavar="ZOOM",

@@ -235,7 +235,7 @@ class PartialLabelDataset(Dataset[Sample]):
             )
         # A data set that returns more than it was asked for must not leak it into the transform.
         labels = {task: raw.labels[task] for task in wanted}
-        admitted = RawImage(raw.id, raw.image, labels, raw.camera, raw.baseline, raw.mount)
+        admitted = RawImage(raw.id, raw.image, labels, raw.camera, raw.baseline)
         sample = self.transform(admitted, derive_rng(self.seed, "augment", epoch, raw.id))
         sample["meta"]["data_version"] = self.dataset.version
         return sample

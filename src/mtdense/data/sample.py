@@ -33,8 +33,6 @@ class RawImage:
         labels: {task: label} of the labels that exist *and* may be used; see `LabelKind` for codings.
         camera: (3, 3) float64 intrinsics in pixels (pixel centres at integers), or None where unknown.
         baseline: Metres between the two cameras whose disparity is a label, or None where unknown.
-        mount: (3, 4) float64 takes points of the vehicle to the camera, or None where unknown. A label of boxes has its
-            own.
     """
 
     id: str
@@ -42,7 +40,6 @@ class RawImage:
     labels: dict[str, ArrayAny] = field(default_factory=dict)
     camera: npt.NDArray[np.float64] | None = None
     baseline: float | None = None
-    mount: npt.NDArray[np.float64] | None = None
 
 
 class SampleMeta(TypedDict):

@@ -250,7 +250,7 @@ class JointTransform:
             targets={name: self._target(task, labels.get(name), scored, zoom) for name, task in self.tasks.items()},
             labelled={name: name in labels for name in self.tasks},
             id=raw.id,
-            meta=geometry.meta(raw.camera, raw.baseline, raw.mount),
+            meta=geometry.meta(raw.camera, raw.baseline),
         )
 
     def _base_size(self, source: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:

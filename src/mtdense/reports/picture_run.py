@@ -19,7 +19,7 @@ from mtdense.data.sample import RawImage
 from mtdense.reports.canonical import plain, write_atomic
 from mtdense.reports.gallery import Gallery
 from mtdense.reports.picture_sheet import Panel, picture_sheet
-from mtdense.reports.prediction_files import safe_path
+from mtdense.reports.prediction_files import BOX_FILE, draw_boxes, safe_path, write_boxes
 from mtdense.reports.predictor import Predicted, Predictor
 from mtdense.reports.raw_files import RawForm, png_coding, write_raw
 from mtdense.reports.video_files import VideoFile
@@ -133,6 +133,17 @@ class PictureRun:
             stored = write_raw(self.predictor.tasks[name], values, stem, self.wanted.raw, self.wanted.png_scale)
             files[f"{name} values" if stored else name] = stored or path
             panels.append(panel)
+        for name, found_ones in found.objects.items():
+            task = self.predictor.tasks[name]
+            over, above = draw_boxes(task, found_ones, raw.image)
+            path = safe_path(self.out / name, raw.id, ".png")
+            Image.fromarray(over).save(path)
+            Image.fromarray(above).save(safe_path(self.out / name, raw.id, "_above.png"))
+            files[name] = path
+            if self.wanted.raw != "none":
+                files[f"{name} values"] = safe_path(self.out / name, raw.id, BOX_FILE)
+                write_boxes(task, found_ones, files[f"{name} values"])
+            panels.append(Panel(name, over))
         photo = Panel("photograph", raw.image)
         if self.wanted.sheets:
             path = safe_path(self.out / "sheets", raw.id, ".png")

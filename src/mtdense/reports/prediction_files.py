@@ -19,7 +19,10 @@ from mtdense.reports.restore import CanvasGeometry, restore_prediction
 from mtdense.tasks.base import ArrayAny, Task
 from mtdense.tasks.detection_3d import Detection3D, Detections
 
-__all__ = ["Place", "compact", "safe_path", "write_prediction"]
+__all__ = ["BOX_FILE", "Place", "compact", "draw_boxes", "safe_path", "write_boxes", "write_prediction"]
+
+BOX_FILE = "_detections.json"
+"""What follows an image's id in the name of the file of its 3-D boxes."""
 
 Picture = npt.NDArray[np.uint8]
 
@@ -73,16 +76,42 @@ def _write_map(task: Task, values: ArrayAny, place: Place) -> None:
 def _write_boxes(
     task: Task, found: Detections, geometry: CanvasGeometry, shown: Callable[[], Picture], place: Place
 ) -> None:
+    if place.pictures:
+        over, above = draw_boxes(task, found, _stored_image(shown(), geometry))
+        Image.fromarray(over).save(place.path(".png"))
+        Image.fromarray(above).save(place.path("_above.png"))
+    if place.arrays:
+        write_boxes(task, found, place.path(BOX_FILE))
+
+
+def draw_boxes(task: Task, found: Detections, stored: Picture) -> tuple[Picture, Picture]:
+    """Boxes in the stored image, and seen from above.
+
+    Args:
+        task: Their task.
+        found: Boxes, on the canvas.
+        stored: The image at its own size, (H, W, 3).
+    """
+    table = found.on_stored()
+    inside = table.within((0, 0, *table.size))
+    return task.draw_over(stored, inside), task.draw(inside)
+
+
+def write_boxes(task: Task, found: Detections, path: Path) -> None:
+    """Writes boxes in the official format of Cityscapes 3D.
+
+    Args:
+        task: Their task.
+        found: Boxes, on the canvas.
+        path: The file. What is before the last underscore of its name names the image, as the official evaluation has
+            it: end it with `BOX_FILE`.
+
+    Raises:
+        DataError: The camera has no known place in the vehicle.
+    """
     assert isinstance(task, Detection3D)
     stored = found.on_stored()
-    if place.pictures:
-        table = stored.within((0, 0, *stored.size))
-        Image.fromarray(task.draw_over(_stored_image(shown(), geometry), table)).save(place.path(".png"))
-        Image.fromarray(task.draw(table)).save(place.path("_above.png"))
-    if place.arrays:
-        # What is before the last underscore names the image, as the official evaluation has it.
-        vehicles = detected_vehicles(stored.scored(), stored.camera(), task.class_names)
-        write_detections(place.path("_detections.json"), vehicles)
+    write_detections(path, detected_vehicles(stored.scored(), stored.camera(), task.class_names))
 
 
 def _stored_image(canvas: Picture, geometry: CanvasGeometry) -> Picture:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
 from mtdense.data.dataset import collate
+from mtdense.data.given_camera import GivenCamera
 from mtdense.data.sample import Batch, RawImage, Sample
 from mtdense.data.transform import Geometry
 from mtdense.models import DenseModule
@@ -34,12 +36,14 @@ class Predicted:
         image: (H, W, 3) uint8 RGB.
         values: {task: prediction (H, W) or (H, W, 3)}: class ids, probabilities, unit vectors, or the task's unit.
         plan: How the picture was looked at.
+        objects: {task: what it found}, of tasks whose predictions are no maps: 3-D boxes, on the network's canvas.
     """
 
     id: str
     image: npt.NDArray[np.uint8]
     values: dict[str, ArrayAny]
     plan: TilePlan
+    objects: dict[str, Any] = field(default_factory=dict)
 
 
 class Predictor:
@@ -54,6 +58,7 @@ class Predictor:
     Args:
         model: The network, see `mtdense.load`; it is put into evaluation mode and on `device`.
         tasks: Tasks to predict; None: all.
+        camera: What the pictures were taken with. Tasks of things in space (3-D boxes) need it.
         size: Height and width that the network sees; None: of its training images.
         tile: Scale of the tiles, from 1 on; None: no tiles.
         overlap: Share of a tile that a neighbour sees too.
@@ -61,7 +66,7 @@ class Predictor:
         device: Such as "cuda:0"; "auto" takes the first GPU if there is one.
 
     Raises:
-        ConfigError: An unknown task or one that needs more than pictures, or an option that makes no sense.
+        ConfigError: An unknown task, one that needs a camera where there is none, or an option that makes no sense.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Predictor:
         model: DenseModule,
         *,
         tasks: Sequence[str] | None = None,
+        camera: GivenCamera | None = None,
         size: Sequence[int] | None = None,
         tile: float | None = None,
         overlap: float = 0.25,
@@ -76,6 +82,10 @@ class Predictor:
         device: str = "cpu",
     ) -> None:
         self.tasks = _chosen(model, tasks)
+        self.camera = camera
+        found = [name for name, task in self.tasks.items() if task.output_kind != "map"]
+        self.maps = {name: task for name, task in self.tasks.items() if name not in found}
+        _check_spatial(found, list(self.maps), camera, tile)
         self.size = _canvas(model, size)
         self.tile = tile
         self.overlap = overlap
@@ -109,12 +119,16 @@ class Predictor:
             )
         source = int(raw.image.shape[0]), int(raw.image.shape[1])
         plan = plan_tiles(source, self.size, self.tile, self.overlap)
-        blends = {name: Blend(task, plan) for name, task in self.tasks.items()}
+        blends = {name: Blend(task, plan) for name, task in self.maps.items()}
+        objects: dict[str, Any] = {}
         for first, batch in self._batches(raw, plan):
-            for name, soft in self._soft(batch).items():
-                for place, values in enumerate(soft):
+            soft, found = self._predict(batch)
+            objects |= found
+            for name, maps in soft.items():
+                for place, values in enumerate(maps):
                     blends[name].add(first + place, values)
-        return Predicted(raw.id, raw.image, {name: blend.prediction() for name, blend in blends.items()}, plan)
+        values = {name: blend.prediction() for name, blend in blends.items()}
+        return Predicted(raw.id, raw.image, values, plan, objects)
 
     def _batches(self, raw: RawImage, plan: TilePlan) -> Iterator[tuple[int, Batch]]:
         """(number of its first tile, batch)."""
@@ -123,26 +137,35 @@ class Predictor:
             single = len(plan.tiles) == 1
             yield (
                 first,
-                collate([_sample(raw, t, raw.id if single else f"{raw.id}#{first + i}") for i, t in enumerate(tiles)]),
+                collate(
+                    [self._sample(raw, t, raw.id if single else f"{raw.id}#{first + i}") for i, t in enumerate(tiles)]
+                ),
             )
 
     @torch.no_grad()
-    def _soft(self, batch: Batch) -> dict[str, Tensor]:
+    def _predict(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Soft maps of all tiles, and what was found in the one tile there is then."""
         moved = move_data_to_device(batch, self.device)
         outputs = self.model.run_network(moved)
-        return {name: task.soften(task.at_size(outputs.final[name], self.size)) for name, task in self.tasks.items()}
+        soft = {name: task.soften(task.at_size(outputs.final[name], self.size)) for name, task in self.maps.items()}
+        others = [name for name in self.tasks if name not in self.maps]
+        found = {name: self.tasks[name].predict_batch(outputs.final[name], self.size, moved)[0] for name in others}
+        return soft, found
 
-
-def _sample(raw: RawImage, tile: Geometry, id: str) -> Sample:
-    pixels = tile.resample_image(raw.image)
-    top, left = tile.padding
-    planes = np.zeros((3, *tile.canvas), dtype=np.uint8)
-    for plane, channel in zip(planes, cv2.split(pixels), strict=True):
-        plane[top : top + pixels.shape[0], left : left + pixels.shape[1]] = channel
-    image = torch.from_numpy(planes).to(torch.float32).div_(255)
-    meta = tile.meta(None)
-    meta["data_version"] = "pictures"
-    return Sample(image=image, targets={}, labelled={}, id=id, meta=meta)
+    def _sample(self, raw: RawImage, tile: Geometry, id: str) -> Sample:
+        pixels = tile.resample_image(raw.image)
+        top, left = tile.padding
+        planes = np.zeros((3, *tile.canvas), dtype=np.uint8)
+        for plane, channel in zip(planes, cv2.split(pixels), strict=True):
+            plane[top : top + pixels.shape[0], left : left + pixels.shape[1]] = channel
+        image = torch.from_numpy(planes).to(torch.float32).div_(255)
+        matrix, mount = None, None
+        if self.camera is not None:
+            height, width = raw.image.shape[:2]
+            matrix, mount = self.camera.matrix_of((height, width), raw.id), self.camera.mount
+        meta = tile.meta(matrix, mount=mount)
+        meta["data_version"] = "pictures"
+        return Sample(image=image, targets={}, labelled={}, id=id, meta=meta)
 
 
 def _chosen(model: DenseModule, names: Sequence[str] | None) -> dict[str, Task]:
@@ -153,15 +176,23 @@ def _chosen(model: DenseModule, names: Sequence[str] | None) -> dict[str, Task]:
                 f"the network does not predict {name!r}",
                 f"{did_you_mean(name, tuple(model.tasks))}It predicts {', '.join(model.tasks)}.",
             )
-        if model.tasks[name].output_kind != "map":
-            rest = [other for other in chosen if model.tasks[other].output_kind == "map"]
-            raise ConfigError(
-                f"{name} needs the camera of each picture, which pictures alone do not tell",
-                f"leave {name} out: `--tasks {' '.join(rest)}`." if rest else "predict on its data set instead.",
-            )
     if not chosen:
         raise ConfigError("no task to predict", f"name some of {', '.join(model.tasks)}.")
     return {name: model.tasks[name] for name in chosen}
+
+
+def _check_spatial(names: Sequence[str], maps: Sequence[str], camera: GivenCamera | None, tile: float | None) -> None:
+    """Refuses things in space where nothing tells the camera, or where they would be cut by tiles."""
+    if not names:
+        return
+    rest = f"or leave {', '.join(names)} out: `--tasks {' '.join(maps)}`" if maps else "or predict on its data set"
+    if camera is None:
+        raise ConfigError(
+            f"{', '.join(names)} of pictures whose camera nobody told: there are no boxes in space without it",
+            f"give it (`--camera fx,fy,cx,cy`, or a camera.json or gtBbox3d.json of Cityscapes), {rest}.",
+        )
+    if tile is not None:
+        raise ConfigError(f"{', '.join(names)} in tiles: a box may lie in several", f"leave out `--tile`, {rest}.")
 
 
 def _canvas(model: DenseModule, size: Sequence[int] | None) -> tuple[int, int]:
