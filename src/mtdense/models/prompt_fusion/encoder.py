@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mtdense.backbones.swin import Swin, cut_windows, join_windows, shift_mask
-from mtdense.models.prompt_fusion.fusion import PromptFusionModule
+from mtdense.models.prompt_fusion.fusion import FusionView, PromptFusionModule
 from mtdense.models.prompt_fusion.options import PromptFusionOptions
 from mtdense.models.prompt_fusion.stem import TripleStem
 from mtdense.models.task_prompter.swin_prompting import PromptedLevel, SwinPrompting
@@ -119,6 +119,30 @@ class FusedSwin(SwinPrompting):
         if self.place == "after_merge":
             level.x, level.prompts = self._fuse(stage, self.last[stage], level.x, level.prompts)
         return level
+
+    @torch.no_grad()
+    def fusion_views(self, image: Tensor) -> dict[str, FusionView]:
+        """{"stage 1": what the fusion there reads and where its prompts look}, of the first normalised image."""
+        views: dict[str, FusionView] = {}
+
+        def look(module: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
+            assert isinstance(module, PromptFusionModule)
+            view = module.view(*inputs)
+            if view is not None:
+                views[names[module]] = view
+
+        names = {module: self._place_name(name) for name, module in self.fusions.items()}
+        hooks = [module.register_forward_pre_hook(look) for module in self.fusions.values()]
+        try:
+            self(image[:1])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return views
+
+    def _place_name(self, name: str) -> str:
+        stage, block = (int(number) + 1 for number in name.split("_"))
+        return f"stage {stage}, block {block}" if self.place == "block" else f"stage {stage}"
 
     def _fuse(self, stage: int, block: int, x: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
         name = f"{stage}_{block}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +11,24 @@ from torch import Tensor, nn
 from mtdense.core.errors import ConfigError
 from mtdense.models.prompt_fusion.options import FusionKind, FusionSource, FusionTarget, PromptFusionOptions
 
-__all__ = ["PromptFusionModule"]
+__all__ = ["FusionView", "PromptFusionModule"]
+
+
+@dataclass(frozen=True)
+class FusionView:
+    """What a fusion reads of one image, and where its prompts look.
+
+    Args:
+        read: {branch: the image on the grid (C, rows, columns)}.
+        attention: {branch: share of attention that each prompt gives each cell (P, rows, columns), mean over heads}.
+        on_prompts: {branch: share that it gives the prompts in the memory (P,)}.
+        weights: How much of each branch a prompt takes (P, branches).
+    """
+
+    read: dict[str, Tensor]
+    attention: dict[str, Tensor]
+    on_prompts: dict[str, Tensor]
+    weights: Tensor
 
 
 class PromptFusionModule(nn.Module):
@@ -81,6 +100,32 @@ class PromptFusionModule(nn.Module):
             shares = (x @ z[:, None].transpose(-2, -1) * x.shape[-1] ** -0.5).softmax(-1)
             image = image + self.gate_image * self.back(shares @ gathered[:, None])
         return image, prompts
+
+    def view(self, image: Tensor, prompts: Tensor) -> FusionView | None:
+        """What is read of a batch's first image, and where its prompts look; None without attention to the image.
+
+        Args:
+            image: As `forward`.
+            prompts: As `forward`.
+        """
+        if self.kind == "pool" or self.source == "prompts":
+            return None
+        x, z = self.norm_image(image[:1]), self.norm_prompts(prompts[:1])
+        query = self._heads(self.query(z))
+        cells = self.grid[0] * self.grid[1]
+        read, attention, on_prompts = {}, {}, {}
+        for place, name in enumerate(self.branches):
+            memory = self._memory(name, x, z)
+            key = self._heads(self.key_value(memory + self.branch[place]).chunk(2, dim=-1)[0])
+            # With values that are rows of the identity, attention gives its own shares.
+            each = torch.eye(memory.shape[1], dtype=key.dtype, device=key.device).expand(1, self.num_heads, -1, -1)
+            shares = F.scaled_dot_product_attention(query, key, each).mean(1)[0]
+            read[name] = memory[0, -cells:].T.unflatten(1, self.grid)
+            attention[name] = shares[:, -cells:].unflatten(1, self.grid)
+            on_prompts[name] = shares[:, :-cells].sum(1)
+        count = len(self.branches)
+        weights = self.weights(z)[0].softmax(-1) if count > 1 else z.new_ones(z.shape[1], 1)
+        return FusionView(read, attention, on_prompts, weights)
 
     def _pooled(self, x: Tensor, z: Tensor) -> Tensor:
         parts = []

@@ -8,8 +8,12 @@ from torch import nn
 
 from mtdense.backbones import Backbone, Swin, backbone_family, create_backbone
 from mtdense.core.errors import ConfigError
+from mtdense.data.sample import Batch
 from mtdense.models.base import DenseModule
 from mtdense.models.layers.detection_head import HeadKind
+from mtdense.models.outputs import Outputs
+from mtdense.models.prompt_fusion.encoder import FusedSwin
+from mtdense.models.prompt_fusion.figures import draw_fusions, draw_places
 from mtdense.models.prompt_fusion.network import PromptFusionNetwork
 from mtdense.models.prompt_fusion.options import (
     ContourOperator,
@@ -23,6 +27,7 @@ from mtdense.models.prompt_fusion.options import (
     StemFuse,
 )
 from mtdense.models.task_prompter.options import AttentionMaps, ChannelAttentionKind, ChannelOutput
+from mtdense.tasks.base import ArrayAny
 from mtdense.training import ParameterGroup
 
 __all__ = ["PromptFusion"]
@@ -148,6 +153,29 @@ class PromptFusion(DenseModule):
         assert isinstance(backbone, Swin)
         size = tuple(h["input_size"]) if h["input_size"] else None
         return PromptFusionNetwork(backbone, self.tasks, options, size)
+
+    def figures(self, batch: Batch, outputs: Outputs) -> dict[str, ArrayAny]:
+        """Where the prompts of the batch's first image look; none without prompts.
+
+        `places`: a row per level, a column per task: the scores of places that decode the task's map, mean over heads.
+        `fusion`: of each fusion what its branches read on the grid (strength of the features), and below it for each
+        task where its prompt looks (mean over heads), with the share that goes to prompts instead, and how much of the
+        branch the prompt takes. For the latter the encoder is run once more.
+        """
+        network = self.network
+        assert isinstance(network, PromptFusionNetwork)
+        encoder = network.encoder
+        pictures: dict[str, ArrayAny] = {}
+        levels = outputs.features["levels"]
+        tasks = list(self.tasks)
+        if levels[0].spatial is not None:
+            pictures["places"] = draw_places([level.spatial[0] for level in levels], tasks)
+        if isinstance(encoder, FusedSwin):
+            image = batch["image"][:1]
+            views = encoder.fusion_views(self.normalise(image, batch["meta"]["content"][:1]))
+            if views:
+                pictures["fusion"] = draw_fusions(image[0], views, tasks)
+        return pictures
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The backbone, and everything else with a learning rate of its own."""
