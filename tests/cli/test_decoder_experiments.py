@@ -70,6 +70,8 @@ def test_recipe(name: str) -> None:
     else:
         expected = ("sgd", 5e-3 if name.startswith("pascal") else 1e-2, 8, 40_000)
     assert (model["optimizer"], model["lr"], data["batch_size"], trainer.get("max_steps", -1)) == expected
+    if method.startswith(("atrc", "cross_stitch", "nddr_cnn")) and not backbone.startswith("vit"):
+        assert trainer["sync_batchnorm"]  # as all configurations of ATRC's code
 
 
 @pytest.mark.slow

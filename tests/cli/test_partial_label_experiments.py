@@ -179,9 +179,12 @@ def overlay(name: str) -> tuple[str, ...]:
     given = merged_configs([name])["model"]["init_args"]
     for option in ("backbone_options", "widths"):
         keep += (f"--model.{option}", "null") if given.get(option) else ()
-    if method == "task_prompter":
+    if method in ("task_prompter", "tsp_transformer"):
         keep += ("--model.backbone", backbone, "--model.backbone_options", SMALL_VIT, "--model.input_size", "[32, 40]")
+    if method == "task_prompter":
         keep += ("--model.level_width", "8", "--model.width", "16")
+    if method == "tsp_transformer":
+        keep += ("--model.prompt_layers", "2")
     return ("--config", str(CONF / "tiny.yaml"), "--model.pretrained", "false", *keep)
 
 

@@ -1,7 +1,8 @@
 """ATRC: counts by part, genotypes, contexts worked out plainly, first predictions and their losses.
 
 Golden numbers: github.com/brdav/atrc, commit 76d805514aea4fde2be5765edb6ce02091abafe6, its whole
-`RelationalContextHead` and its auxiliary criteria, with the weights, maps, image and functional of `pad_net.common`.
+`RelationalContextHead` and its auxiliary criteria, with the weights, maps,
+image and functional of `tests.models.common`.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ from mtdense.tasks import build_tasks
 from mtdense.training import reducer
 from tests.models.architecture_tester import ArchitectureTester
 from tests.models.bridgenet.manifest import read_manifest
-from tests.models.diffusion_mtl.formula import wave
-from tests.models.helpers import ALL_SPECS, SPECS, make_batch
-from tests.models.pad_net.common import (
+from tests.models.common import (
     GOLDEN_OUTPUTS,
     HRNET,
     HRNET_W18_PARAMS,
@@ -40,10 +39,13 @@ from tests.models.pad_net.common import (
     millions,
     on_meta,
     ptflops,
+    read_golden,
     run_on_meta,
 )
+from tests.models.diffusion_mtl.formula import wave
+from tests.models.helpers import ALL_SPECS, SPECS, make_batch
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
+GOLDEN = read_golden(__file__)
 GOLDEN_TABLE = {
     "semseg": {"semseg": 3, "depth": 1, "normals": 4, "edges": 0},
     "depth": {"semseg": 0, "depth": 0, "normals": 0, "edges": 0},

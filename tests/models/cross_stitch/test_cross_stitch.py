@@ -6,8 +6,6 @@ its `CrossStitchNetwork` on encoders `tiny` with its `DeepLabHead`, without drop
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +17,7 @@ from mtdense.models import CrossStitch, DenseModule
 from mtdense.models.cross_stitch import CrossStitchUnit
 from mtdense.models.layers import SeparateEncoders
 from tests.models.architecture_tester import ArchitectureTester
-from tests.models.helpers import SPECS
-from tests.models.pad_net.common import (
+from tests.models.common import (
     GOLDEN_OUTPUTS,
     HRNET,
     HRNET_W18_PARAMS,
@@ -29,9 +26,11 @@ from tests.models.pad_net.common import (
     millions,
     on_meta,
     ptflops,
+    read_golden,
 )
+from tests.models.helpers import SPECS
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
+GOLDEN = read_golden(__file__)
 
 
 class TestSharedEncoder(ArchitectureTester):

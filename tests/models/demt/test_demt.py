@@ -1,15 +1,13 @@
 """DeMT: counts by part, attention and mixer by their definitions, images that do not see each other.
 
 Golden numbers: github.com/yangyangxu0/DeMT, commit b638e140b0bf4c37e119f2dd8b9945386103a9fc, its whole `DemtHead`
-with the weights, maps and functional of `pad_net.common`. Its attention was run one image at a time, with the reshapes
-of the PyTorch 1.7 that it names, as later ones refuse its shapes; its deformable convolution by the definition of
-torchvision.
+with the weights, maps and functional of `tests.models.common`. Its attention was run one image at a time, with the
+reshapes of the PyTorch 1.7 that it names, as later ones refuse its shapes; its deformable convolution by the definition
+of torchvision.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +20,7 @@ from mtdense.models.demt import ChannelOffsets, DeformableMixer, DeMTNetwork, Pl
 from mtdense.models.layers.deformable_conv import deformable_conv2d
 from mtdense.reports.profile import CONVENTIONS, count_by_convention
 from tests.models.architecture_tester import ArchitectureTester
-from tests.models.helpers import ALL_SPECS, SPECS, make_batch
-from tests.models.pad_net.common import (
+from tests.models.common import (
     GOLDEN_OUTPUTS,
     HRNET,
     HRNET_W18_PARAMS,
@@ -32,10 +29,12 @@ from tests.models.pad_net.common import (
     check_golden,
     on_meta,
     ptflops,
+    read_golden,
     run_on_meta,
 )
+from tests.models.helpers import ALL_SPECS, SPECS, make_batch
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
+GOLDEN = read_golden(__file__)
 SWIN = {
     "swin_t": (96, 192, 384, 768),
     "swin_s": (96, 192, 384, 768),

@@ -10,9 +10,9 @@ from mtdense.cli.configs import merged_configs
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from mtdense.models import DeMT
 from tests.conftest import CONF
+from tests.models.common import NYUD, on_meta
 from tests.models.demt.test_demt import CHANNELS
 from tests.models.helpers import ALL_SPECS
-from tests.models.pad_net.common import NYUD, on_meta
 from tests.whole_run import Main, whole_run
 
 # Learning rate and parameters of the decoder.

@@ -27,8 +27,8 @@ from mtdense.models.mq_transformer import (
 )
 from mtdense.models.outputs import Outputs
 from tests.models.architecture_tester import ArchitectureTester
+from tests.models.common import GOLDEN_OUTPUTS, HRNET, NYUD, GivenMaps, check_golden, on_meta, ptflops
 from tests.models.helpers import SPECS
-from tests.models.pad_net.common import GOLDEN_OUTPUTS, HRNET, NYUD, GivenMaps, check_golden, on_meta, ptflops
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
 SWIN_T = (96, 192, 384, 768)

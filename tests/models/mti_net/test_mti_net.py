@@ -1,13 +1,11 @@
 """MTI-Net: counts by part, the softmax groups of its code and of its paper, and what learns from what.
 
 Golden numbers: github.com/SimonVandenhende/Multi-Task-Learning-PyTorch, ed3d9ac1c35493d8d22c4e33574919c326d77b6d:
-its whole `MTINet` with `HighResolutionHead`, with the weights, maps, image and functional of `pad_net.common`.
+its whole `MTINet` with `HighResolutionHead`, with the weights, maps, image and functional of `tests.models.common`.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +15,7 @@ from mtdense.core.errors import ConfigError
 from mtdense.models import DenseModule, MTINet
 from mtdense.models.mti_net import FeaturePropagation, MTINetNetwork
 from tests.models.architecture_tester import ArchitectureTester
-from tests.models.helpers import ALL_SPECS, SPECS, make_batch
-from tests.models.pad_net.common import (
+from tests.models.common import (
     GOLDEN_OUTPUTS,
     HRNET,
     NYUD,
@@ -27,10 +24,12 @@ from tests.models.pad_net.common import (
     giga_macs,
     millions,
     on_meta,
+    read_golden,
     run_on_meta,
 )
+from tests.models.helpers import ALL_SPECS, SPECS, make_batch
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
+GOLDEN = read_golden(__file__)
 TWO = {name: NYUD[name] for name in ("semseg", "depth")}
 
 

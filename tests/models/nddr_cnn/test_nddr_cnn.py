@@ -6,8 +6,6 @@ its `NDDRCNN` on encoders `tiny` with its `DeepLabHead`, without dropout.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from mtdense.models import NDDRCNN, DenseModule
 from mtdense.models.layers import SeparateEncoders
 from mtdense.models.nddr_cnn import NDDRLayer
 from tests.models.architecture_tester import ArchitectureTester
-from tests.models.pad_net.common import (
+from tests.models.common import (
     GOLDEN_OUTPUTS,
     HRNET,
     HRNET_W18_PARAMS,
@@ -26,9 +24,10 @@ from tests.models.pad_net.common import (
     check_golden,
     on_meta,
     ptflops,
+    read_golden,
 )
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
+GOLDEN = read_golden(__file__)
 
 
 class TestSharedEncoder(ArchitectureTester):

@@ -1,13 +1,11 @@
 """PAD-Net: counts by part, a distillation worked by hand, and what learns from what.
 
 Golden numbers: github.com/SimonVandenhende/Multi-Task-Learning-PyTorch, ed3d9ac1c35493d8d22c4e33574919c326d77b6d:
-its whole `PADNet` behind `HighResolutionFuse`, with the weights, maps, image and functional of `common`.
+its whole `PADNet` behind `HighResolutionFuse`, with the weights, maps, image and functional of `tests.models.common`.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +16,7 @@ from mtdense.models import PADNet
 from mtdense.models.layers import GatedMessage, TaskDistillation
 from mtdense.models.pad_net import PADNetNetwork
 from tests.models.architecture_tester import ArchitectureTester
-from tests.models.helpers import ALL_SPECS, SPECS, make_batch
-from tests.models.pad_net.common import (
+from tests.models.common import (
     GOLDEN_OUTPUTS,
     HRNET,
     NYUD,
@@ -28,10 +25,12 @@ from tests.models.pad_net.common import (
     giga_macs,
     millions,
     on_meta,
+    read_golden,
     run_on_meta,
 )
+from tests.models.helpers import ALL_SPECS, SPECS, make_batch
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
+GOLDEN = read_golden(__file__)
 TWO = {name: NYUD[name] for name in ("semseg", "depth")}
 
 

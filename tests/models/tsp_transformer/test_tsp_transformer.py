@@ -119,7 +119,7 @@ def test_cost_of_running_the_backbone_per_task() -> None:
 def test_a_row_on_a_replica(mtdense_main: Main, tmp_path: Path) -> None:
     root = write_atrc_replica(tmp_path / "set", 6, 3, seed=3, size=(32, 40))
     small = ("--model.backbone", "vit_base", "--model.backbone_options", f"{{overrides: {VIT}}}".replace("'", ""))
-    own = ("--config", CONF / "tiny.yaml", *small, "--model.input_size", "[32, 40]", "--model.preset", "tiny")
+    own = ("--config", CONF / "tiny.yaml", *small, "--model.input_size", "[32, 40]")
     found = whole_run(
         mtdense_main,
         tmp_path / "run",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mtdense.core.errors import ConfigError
 from mtdense.data.sample import Batch
+from mtdense.models.agreement import check_choice
 from mtdense.models.atrc.auxiliary import AuxiliaryForm, auxiliary_form
 from mtdense.models.atrc.directions import DirectionSet, directions
 from mtdense.models.atrc.genotype import read_genotype
@@ -65,8 +66,7 @@ class ATRC(DenseModule):
         zero_init: bool = True,
         **kwargs: Any,
     ) -> None:
-        if preset not in PRESETS:
-            raise ConfigError(f"unknown preset '{preset}'", f"use one of {', '.join(PRESETS)}.")
+        check_choice("preset", preset, tuple(PRESETS))
         if not 0 <= auxiliary_weight < float("inf"):
             raise ConfigError(f"auxiliary_weight is {auxiliary_weight}", "give a number of at least 0.")
         if value_bins < 2 or not 0 < value_range[0] < value_range[1] < float("inf"):

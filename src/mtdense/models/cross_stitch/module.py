@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from mtdense.core.errors import ConfigError
+from mtdense.models.agreement import check_choice
 from mtdense.models.base import DenseModule
 from mtdense.models.cross_stitch.network import CrossStitchUnit
 from mtdense.models.layers import SeparateEncoders, SharedEncoder
@@ -50,10 +51,8 @@ class CrossStitch(DenseModule):
         other_weight: float | None = 0.1,
         **kwargs: Any,
     ) -> None:
-        if preset not in PRESETS:
-            raise ConfigError(f"unknown preset '{preset}'", f"use one of {', '.join(PRESETS)}.")
-        if form not in ("shared_encoder", "separate_encoders"):
-            raise ConfigError(f"unknown form '{form}'", "use shared_encoder or separate_encoders.")
+        check_choice("preset", preset, tuple(PRESETS))
+        check_choice("form", form, ("shared_encoder", "separate_encoders"))
         if not all(math.isfinite(w) for w in (own_weight, other_weight or 0.0)):
             raise ConfigError(f"own_weight is {own_weight}, other_weight {other_weight}", "give numbers.")
         super().__init__(**kwargs)

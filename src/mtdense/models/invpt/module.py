@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from mtdense.core.errors import ConfigError
+from mtdense.models.agreement import check_choice
 from mtdense.models.base import DenseModule
 from mtdense.models.invpt.network import InvPTNetwork
 
@@ -49,8 +50,7 @@ class InvPT(DenseModule):
     def build_network(self) -> nn.Module:
         """The network of `preset` on the chosen backbone."""
         h = self.hparams
-        if h["preset"] not in PRESETS:
-            raise ConfigError(f"unknown preset '{h['preset']}'", f"use one of {', '.join(PRESETS)}.")
+        check_choice("preset", h["preset"], tuple(PRESETS))
         self.preliminary_weight = h["preliminary_weight"]
         backbone = self.build_backbone()
         if len(backbone.strides) != 4:

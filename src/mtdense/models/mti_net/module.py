@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from mtdense.core.errors import ConfigError
+from mtdense.models.agreement import check_choice
 from mtdense.models.base import DenseModule
 from mtdense.models.mti_net.network import AttentionGroups, MTINetNetwork
 
@@ -42,10 +43,8 @@ class MTINet(DenseModule):
         initial_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        if preset not in PRESETS:
-            raise ConfigError(f"unknown preset '{preset}'", f"use one of {', '.join(PRESETS)}.")
-        if attention_groups not in ("consecutive", "tasks"):
-            raise ConfigError(f"unknown attention_groups '{attention_groups}'", "use consecutive or tasks.")
+        check_choice("preset", preset, tuple(PRESETS))
+        check_choice("attention_groups", attention_groups, ("consecutive", "tasks"))
         if not 0 <= initial_weight < float("inf"):
             raise ConfigError(f"initial_weight is {initial_weight}", "give a number of at least 0.")
         super().__init__(**kwargs)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from mtdense.core.errors import ConfigError
+from mtdense.models.agreement import check_choice
 from mtdense.models.base import DenseModule
 from mtdense.models.pad_net.network import PADNetNetwork, SharedMap
 
@@ -44,10 +45,8 @@ class PADNet(DenseModule):
         initial_weight: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        if preset not in PRESETS:
-            raise ConfigError(f"unknown preset '{preset}'", f"use one of {', '.join(PRESETS)}.")
-        if shared_map not in ("fused", "deepest"):
-            raise ConfigError(f"unknown shared_map '{shared_map}'", "use fused or deepest.")
+        check_choice("preset", preset, tuple(PRESETS))
+        check_choice("shared_map", shared_map, ("fused", "deepest"))
         if map_stride is not None and map_stride < 1:
             raise ConfigError(f"map_stride is {map_stride}", "give at least 1, or null.")
         if not 0 <= initial_weight < float("inf"):

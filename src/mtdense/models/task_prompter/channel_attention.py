@@ -19,14 +19,21 @@ class _ChannelAttention(nn.Module):
     Args:
         options: See `PromptOptions`.
         grid: Rows and columns of the map that `channel_attention: pixels` is made for.
+        updates: Whether prompts go on: in the network's last block they do not.
+        scored: Whether the weights of channels are asked for: those of a stage's last block are.
 
     Raises:
         ConfigError: `pixels` without a size.
     """
 
-    def __init__(self, options: PromptOptions, grid: tuple[int, int] | None) -> None:
+    def __init__(
+        self, options: PromptOptions, grid: tuple[int, int] | None, updates: bool = True, scored: bool = True
+    ) -> None:
         super().__init__()
         self.options = options
+        self.updates, self.scored = updates, scored
+        # Whether prompts get what is gathered.
+        self.values = updates and options.channel_output == "used"
         if options.channel_attention == "pixels":
             if grid is None:
                 raise ConfigError(
@@ -84,23 +91,16 @@ class SwinChannelAttention(_ChannelAttention):
     Args:
         width: Channels.
         options: See `PromptOptions`.
-        grid: See `_ChannelAttention`.
-        updates: Whether prompts go on: in the network's last block they do not.
-        scored: Whether the weights of channels are asked for: those of a stage's last block are.
+        grid: Rows and columns of the map that `channel_attention: pixels` is made for.
+        kwargs: `updates`: whether prompts go on, which they do not in the network's last block; `scored`: whether the
+            weights of channels are asked for, as those of a stage's last block are.
 
     Raises:
         ConfigError: `channel_width` cannot be cut into the windows of the heads.
     """
 
-    def __init__(
-        self,
-        width: int,
-        options: PromptOptions,
-        grid: tuple[int, int] | None,
-        updates: bool = True,
-        scored: bool = True,
-    ) -> None:
-        super().__init__(options, grid)
+    def __init__(self, width: int, options: PromptOptions, grid: tuple[int, int] | None, **kwargs: bool) -> None:
+        super().__init__(options, grid, **kwargs)
         own = options.channel_width
         side = round(own**0.5)
         self.sides = (1, own) if options.windows == 1 else (side, side)
@@ -109,14 +109,13 @@ class SwinChannelAttention(_ChannelAttention):
                 f"{options.channel_heads} heads of channel attention over {own} numbers",
                 "give a `channel_width` that is the square of a multiple of the root of `channel_heads`.",
             )
-        self.values = updates and options.channel_output == "used"
         self.reduce = nn.Linear(width, own)
         self.query = nn.Linear(own, own)
         self.key_value: nn.Linear | None = None
-        if self.values or scored:
+        if self.values or self.scored:
             self.key_value = nn.Linear(self.positions, own * (2 if self.values or options.unused_parts else 1))
-        self.project = nn.Linear(own, own) if updates else None
-        self.expand = nn.Linear(own, width) if updates else None
+        self.project = nn.Linear(own, own) if self.updates else None
+        self.expand = nn.Linear(own, width) if self.updates else None
 
     def forward(self, x: Tensor, prompts: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Runs it.
@@ -146,34 +145,23 @@ class ViTChannelAttention(_ChannelAttention):
     Args:
         width: Channels.
         options: See `PromptOptions`.
-        grid: See `_ChannelAttention`.
-        updates: Whether prompts go on.
-        scored: Whether the weights of channels are asked for.
+        grid: See `SwinChannelAttention`.
+        kwargs: See `SwinChannelAttention`.
 
     Raises:
         ConfigError: The grid does not fall into the windows of the heads.
     """
 
-    def __init__(
-        self,
-        width: int,
-        options: PromptOptions,
-        grid: tuple[int, int] | None,
-        updates: bool = True,
-        scored: bool = True,
-    ) -> None:
-        super().__init__(options, grid)
+    def __init__(self, width: int, options: PromptOptions, grid: tuple[int, int] | None, **kwargs: bool) -> None:
+        super().__init__(options, grid, **kwargs)
         if self.grid[0] % options.windows or self.grid[1] % options.windows:
             raise ConfigError(
                 f"{options.channel_heads} heads of channel attention on a grid of {self.grid[0]} x {self.grid[1]}",
                 "give a `channel_heads` whose root divides both sides, or another `channel_grid` or `input_size`.",
             )
-        self.values = updates and options.channel_output == "used"
         self.query = nn.Linear(width, self.positions)
-        self.expand = nn.Linear(self.positions, width) if updates or options.unused_parts else None
-        self.updates = updates
-        self.scored = scored
-        if not updates and self.expand is not None:
+        self.expand = nn.Linear(self.positions, width) if self.updates or options.unused_parts else None
+        if not self.updates and self.expand is not None:
             self.expand.requires_grad_(False)
 
     def forward(self, x: Tensor, prompts: Tensor) -> tuple[Tensor | None, Tensor | None]:

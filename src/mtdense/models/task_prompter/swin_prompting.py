@@ -83,7 +83,10 @@ class SwinPrompting(nn.Module):
                 ends = [end and stage is stages[-1] for end in last]
                 kinds = zip(ends, last, strict=True)
                 self.channel.append(
-                    nn.ModuleList(SwinChannelAttention(width, options, grid, not end, scored) for end, scored in kinds)
+                    nn.ModuleList(
+                        SwinChannelAttention(width, options, grid, updates=not end, scored=scored)
+                        for end, scored in kinds
+                    )
                 )
         self.carriers = nn.ModuleList(
             PromptCarrier(width, heads * self.num_prompts if options.spatial else 0, options.channel)

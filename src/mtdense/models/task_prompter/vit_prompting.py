@@ -56,7 +56,11 @@ class ViTPrompting(nn.Module):
         # `pixels` is made for the grid of the position table.
         self.channel = nn.ModuleList(
             ViTChannelAttention(
-                backbone.channels[0], options, backbone.grid, block is not blocks[-1], i + 1 in backbone.out_blocks
+                backbone.channels[0],
+                options,
+                backbone.grid,
+                updates=block is not blocks[-1],
+                scored=i + 1 in backbone.out_blocks,
             )
             for i, block in enumerate(blocks)
             if options.channel

@@ -1,8 +1,13 @@
-"""What the tests of PAD-Net, MTI-Net, ATRC, Cross-Stitch and NDDR-CNN share."""
+"""What tests of decoders on HRNet and ResNet share: golden numbers of public code, counts without memory.
+
+PAD-Net, MTI-Net, ATRC, Cross-Stitch, NDDR-CNN, DeMT and MQTransformer.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +24,12 @@ from tests.models.diffusion_mtl.formula import fill_network, sampled, wave
 NYUD: dict[str, dict[str, Any]] = {"semseg": {"num_classes": 40}, "depth": {}, "normals": {}, "edges": {}}
 GOLDEN_OUTPUTS = {"semseg": 5, "depth": 1, "normals": 3, "edges": 1}
 GOLDEN_SIZE = (32, 64)
+
+
+def read_golden(test: str) -> dict[str, Any]:
+    """The figures that lie beside a test's file."""
+    golden: dict[str, Any] = json.loads((Path(test).parent / "golden.json").read_text())
+    return golden
 
 
 class GivenMaps(Backbone):
