@@ -147,7 +147,7 @@ GFLOPS = {
     | {f"bridgenet_{name}": 0.002 for name in ("vit_base", "vit_large", "internimage_b", "internimage_l")},
     "tif-3": {"cross_stitch_hrnet_w18": 0.001, "nddr_cnn_hrnet_w18": 0.001, "demt_swin_t": 0.001}
     | {"tif_hrnet_w18": 0.015, "tif_swin_t": 0.015},
-    "tif-4": {"tif": 0.015},
+    "tif-4": {"invpt": 0.001, "tif": 0.015},
 }
 OTHERS = {
     "tif-2": {"demt_swin_t": {"encoder_params_m": 0.001, "decoder_params_m": 0.001}}

@@ -124,7 +124,7 @@ class Reader:
             id_key: Key of a section's id; None: they have none.
         """
         found: list[Reader] = []
-        seen: set[str] = set()
+        seen: set[Any] = set()
         for i, value in enumerate(self._value(key, list, "a list") if self.has(key) else []):
             name = value.get(id_key, i) if isinstance(value, dict) and id_key else i
             child = Reader(self.source, self._below(f"{key}.{name}"), value)
