@@ -17,6 +17,17 @@ DEMO_STEPS ?= 520
 SEED ?= 0
 # Folder that the demo writes its runs, table and pictures to.
 DEMO_OUT ?= runs/demo
+# What the rows of the papers' tables may cost: costs (nothing is trained: measured costs beside the printed ones), smoke,
+# short or full (docs/reproduce.md).
+BUDGET ?= costs
+# Number of seeds of each row; empty: the budget's.
+SEEDS ?=
+# Rows of a table, such as ROWS="mtpsl prototype"; empty: the budget's.
+ROWS ?=
+# Trainings of a table at a time.
+JOBS ?= 1
+# Folder of the tables' runs.
+TABLES_OUT ?= runs/tables
 # Processes that run the tests; each needs about 2 GB.
 TEST_JOBS ?= 2
 # More arguments for pytest, for example PYTEST_ARGS="-k depth -x".
@@ -29,14 +40,15 @@ STAMP := $(VENV)/.installed-$(subst $(COMMA),-,$(EXTRAS))
 # What ruff looks at; the configuration is in pyproject.toml.
 SOURCES := src data_modules tests benchmarks setup.py
 
-.PHONY: help install demo list-tables test test-slow coverage lint format types docs wheel clean
+.PHONY: help install demo list-tables reproduce-tables test test-slow coverage lint format types docs wheel clean
 
 help:  ## List the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z%-]+:.*## / {sub("%", "ID", $$1); printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  Settings (make TARGET NAME=value), with their present values:"
 	@printf '  %s\n' "PYTHON=$(PYTHON)" "VENV=$(VENV)" "EXTRAS=$(EXTRAS)" "DEMO_STEPS=$(DEMO_STEPS)" "SEED=$(SEED)" \
-		"DEMO_OUT=$(DEMO_OUT)" "TEST_JOBS=$(TEST_JOBS)" "PYTEST_ARGS=$(PYTEST_ARGS)"
+		"DEMO_OUT=$(DEMO_OUT)" "BUDGET=$(BUDGET)" "SEEDS=$(SEEDS)" "ROWS=$(ROWS)" "JOBS=$(JOBS)" \
+		"TABLES_OUT=$(TABLES_OUT)" "TEST_JOBS=$(TEST_JOBS)" "PYTEST_ARGS=$(PYTEST_ARGS)"
 
 install: $(STAMP)  ## Make the virtual environment and install mtdense into it, editable (done once).
 
@@ -51,6 +63,19 @@ demo: $(STAMP)  ## Train from partial labels, compare with single-task baselines
 
 list-tables: $(STAMP)  ## List the papers' printed tables, and how many of their rows the suite has.
 	$(BIN)/mtdense table list
+
+# Without a budget nothing is trained.
+TRAINED = $(filter-out costs,$(BUDGET))
+TABLE_RUNS = --out $(TABLES_OUT) $(if $(TRAINED),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(ROWS),--rows $(ROWS))
+
+reproduce-table-%: $(STAMP)  ## Train what a paper's table lacks (by BUDGET), and show it: make reproduce-table-tif-3
+	$(if $(TRAINED),$(BIN)/mtdense table run $* $(TABLE_RUNS) --jobs $(JOBS))
+	$(BIN)/mtdense table show $* $(TABLE_RUNS)
+
+reproduce-tables: $(STAMP)  ## The same for all tables, with a report of pages to look at.
+	$(if $(TRAINED),$(BIN)/mtdense table run all $(TABLE_RUNS) --jobs $(JOBS))
+	$(BIN)/mtdense table show all $(TABLE_RUNS)
 
 test: lint types coverage  ## Lint, check formatting and types, run the fast tests with a coverage report.
 

@@ -121,7 +121,8 @@ def _smaller(config: dict[str, Any], name: str, dataset: str, setting: str, meth
     given = dict(model.get("init_args") or {})
     dropped = _SIZES if name == "smoke" else (*_SIZES, *_RECIPE)
     model["init_args"] = {key: value for key, value in given.items() if key not in dropped}
-    data["init_args"] = {k: v for k, v in (data.get("init_args") or {}).items() if k not in ("score_size", "resize")}
+    # Scored at the size that the network sees.
+    data["init_args"] = {**(data.get("init_args") or {}), "score_size": None}
     kept = {key: trainer[key] for key in ("gradient_clip_val", "logger") if key in trainer}
     result = merge({**config, "model": model, "data": data, "trainer": kept}, over)
     return merge(result, {"model": {"init_args": _for_class(name, given, model, setting, method)}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -49,6 +50,8 @@ def data_root(dataset: str, budget: Budget, out: Path, roots: Mapping[str, Path]
     `full` takes genuine data: from `roots`, else from a folder of `DATA_VARIABLE`. `short` takes them only from
     `roots`, and else a replica below `out`; `smoke` always the replica.
     """
+    if dataset not in REPLICA_WRITERS:
+        return None  # procedural scenes need no files
     if dataset in roots and budget.name != "smoke":
         return roots[dataset].expanduser().resolve()
     if budget.name != "full":
@@ -64,22 +67,20 @@ def data_version(section: Mapping[str, Any]) -> str | None:
         MTDenseError: They are there, but damaged.
     """
     root = (section.get("init_args") or {}).get("root")
-    if root is None or not Path(root).exists():
+    if (root is None and _takes_root(section)) or (root is not None and not Path(root).exists()):
         return None
-    changed = Path(root).stat().st_mtime_ns
-    module = _opened(canonical_json(dict(section)), changed)
-    return str(module.dataset("train").version)
+    return str(_opened(canonical_json(dict(section)), _changed(root)).dataset("train").version)
 
 
 def problem_of(section: Mapping[str, Any]) -> str | None:
     """What the data of a run's `data` section lack: one sentence; None where they can be opened."""
     root = (section.get("init_args") or {}).get("root")
-    if root is None:
-        return "no folder is known for it"
-    if not Path(root).exists():
+    if root is None and _takes_root(section):
+        return "nobody says where it is"
+    if root is not None and not Path(root).exists():
         return f"no such folder: {root}"
     try:
-        module = _opened(canonical_json(dict(section)), Path(root).stat().st_mtime_ns)
+        module = _opened(canonical_json(dict(section)), _changed(root))
         for split in ("train", "test"):
             module.dataset(split)
     except MTDenseError as error:
@@ -120,6 +121,15 @@ def write_data(dataset: str, budget: Budget, out: Path, size: Sequence[int]) -> 
 def _replica_images(dataset: str, budget: Budget) -> tuple[int, int]:
     known = REPLICA_IMAGES[budget.name]
     return known.get(dataset, known[""])
+
+
+def _takes_root(section: Mapping[str, Any]) -> bool:
+    kind = resolve_class(str(section["class_path"]), LightningDataModule)
+    return "root" in inspect.signature(kind.__init__).parameters
+
+
+def _changed(root: str | None) -> int:
+    return 0 if root is None else Path(root).stat().st_mtime_ns
 
 
 @cache

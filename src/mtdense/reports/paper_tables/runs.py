@@ -249,8 +249,6 @@ def _name(block: Block, row: Row, task: str | None, budget: Budget) -> str:
     stem = PurePosixPath(str(row.experiment)).stem
     # The one task of a network stands in the path.
     overrides = row.overrides if task is not None else row_overrides(block, row)
-    if task is not None and row.tasks != block.tasks:
-        overrides = {**overrides, "tasks": list(row.tasks)}
     if overrides:
         stem = f"{stem}-{checksum(plain(overrides))[:8]}"
     return "/".join(filter(None, (str(budget), str(block.dataset), block.setting, stem, task)))

@@ -138,7 +138,7 @@ def _check_data(runs: Sequence[TableRun]) -> None:
     for run in runs:
         problem = problem_of(run.config["data"]) if run.dataset not in problems else None
         if problem is not None:
-            problems[run.dataset] = problem
+            problems[run.dataset] = problem.splitlines()[0]
     if problems:
         told = "; ".join(f"{dataset}: {problem}" for dataset, problem in problems.items())
         raise ConfigError(

@@ -63,7 +63,7 @@ def slurm_script(
         raise ConfigError(f"{table} has nothing left to train", "call `mtdense table show` for its results.")
     return _SCRIPT.format(
         what=f"Table {table}" if table != "all" else "All tables",
-        name=f"mtdense-{table}",
+        name=f"mtdense-{Path(table).stem}",
         table=shlex.quote(table),
         count=len(runs),
         last=len(runs) - 1,
