@@ -26,7 +26,9 @@ SEEDS ?=
 ROWS ?=
 # Trainings of a table at a time.
 JOBS ?= 1
-# Folder of the tables' runs.
+# Device to measure latency and memory of a table's rows on, such as cpu or cuda; empty: they are not measured.
+DEVICE ?=
+# Folder of the tables' runs and report.
 TABLES_OUT ?= runs/tables
 # Processes that run the tests; each needs about 2 GB.
 TEST_JOBS ?= 2
@@ -47,7 +49,7 @@ help:  ## List the targets.
 	@echo
 	@echo "  Settings (make TARGET NAME=value), with their present values:"
 	@printf '  %s\n' "PYTHON=$(PYTHON)" "VENV=$(VENV)" "EXTRAS=$(EXTRAS)" "DEMO_STEPS=$(DEMO_STEPS)" "SEED=$(SEED)" \
-		"DEMO_OUT=$(DEMO_OUT)" "BUDGET=$(BUDGET)" "SEEDS=$(SEEDS)" "ROWS=$(ROWS)" "JOBS=$(JOBS)" \
+		"DEMO_OUT=$(DEMO_OUT)" "BUDGET=$(BUDGET)" "SEEDS=$(SEEDS)" "ROWS=$(ROWS)" "JOBS=$(JOBS)" "DEVICE=$(DEVICE)" \
 		"TABLES_OUT=$(TABLES_OUT)" "TEST_JOBS=$(TEST_JOBS)" "PYTEST_ARGS=$(PYTEST_ARGS)"
 
 install: $(STAMP)  ## Make the virtual environment and install mtdense into it, editable (done once).
@@ -64,18 +66,21 @@ demo: $(STAMP)  ## Train from partial labels, compare with single-task baselines
 list-tables: $(STAMP)  ## List the papers' printed tables, and how many of their rows the suite has.
 	$(BIN)/mtdense table list
 
-# Without a budget nothing is trained.
+# At costs nothing is trained.
 TRAINED = $(filter-out costs,$(BUDGET))
-TABLE_RUNS = --out $(TABLES_OUT) $(if $(TRAINED),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) \
-	$(if $(ROWS),--rows $(ROWS))
+TABLE_RUNS = --out $(TABLES_OUT) $(if $(TRAINED),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS))
+TABLE_RUN = $(BIN)/mtdense table run
+TABLE_SHOW = $(BIN)/mtdense table show
+TABLE_TRAINED = $(TABLE_RUNS) $(if $(ROWS),--rows $(ROWS)) --jobs $(JOBS)
 
 reproduce-table-%: $(STAMP)  ## Train what a paper's table lacks (by BUDGET), and show it: make reproduce-table-tif-3
-	$(if $(TRAINED),$(BIN)/mtdense table run $* $(TABLE_RUNS) --jobs $(JOBS))
-	$(BIN)/mtdense table show $* $(TABLE_RUNS)
+	$(if $(TRAINED),$(TABLE_RUN) $* $(TABLE_TRAINED))
+	$(TABLE_SHOW) $* $(TABLE_RUNS) $(if $(DEVICE),--device $(DEVICE))
+	$(if $(TRAINED),$(TABLE_SHOW) $* $(TABLE_RUNS) --format html --to $(TABLES_OUT)/report/$*.html)
 
-reproduce-tables: $(STAMP)  ## The same for all tables, with a report of pages to look at.
-	$(if $(TRAINED),$(BIN)/mtdense table run all $(TABLE_RUNS) --jobs $(JOBS))
-	$(BIN)/mtdense table show all $(TABLE_RUNS)
+reproduce-tables: $(STAMP)  ## The same for all tables, as pages to look at.
+	$(if $(TRAINED),$(TABLE_RUN) all $(TABLE_TRAINED))
+	$(TABLE_SHOW) all $(TABLE_RUNS) --format html --to $(TABLES_OUT)/report
 
 test: lint types coverage  ## Lint, check formatting and types, run the fast tests with a coverage report.
 

@@ -22,7 +22,7 @@ from mtdense.reports.evidence.runner import cores
 from mtdense.reports.paper_tables import verify
 from mtdense.reports.paper_tables.definition import table_ids
 from mtdense.reports.paper_tables.runs import TableRun
-from tests.reports.paper_tables.table_helpers import MTL, runs_of, write_table
+from tests.reports.paper_tables.table_helpers import runs_of, write_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,10 +91,7 @@ def test_wrong_names(tmp_path: Path, mtdense_main: Main) -> None:
 @pytest.fixture
 def trained(tmp_path: Path, mtdense_main: Main, monkeypatch: pytest.MonkeyPatch) -> TableRun:
     """A run that is trained and tested in this process; so are second tests of it."""
-    small = {"train_images": 8, "val_images": 2, "test_images": 3, "cache": False}
-    row = {"id": "plain", "method": "mtl_baseline", "backbone": None, "label": "MTL", "experiment": MTL}
-    table = write_table(tmp_path, rows=[{**row, "overrides": {"data": {"init_args": small}}}], delta_reference=None)
-    (run,) = runs_of(table, tmp_path / "out", "plain", budget="smoke")
+    (run,) = runs_of(write_table(tmp_path), tmp_path / "out", "plain", budget="smoke")
     config = begin_run(run)
     for command in (
         ("fit", "--config", config, "--run_dir", run.folder),
@@ -114,6 +111,7 @@ def test_verify_agrees_and_names_what_differs(
     trained: TableRun, tmp_path: Path, mtdense_main: Main, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("table", "verify", tmp_path / "rooms-1.yaml", "--budget", "smoke", "--out", tmp_path / "out")
+    arguments = (*arguments, "--rows", "plain")
     code, text = printed(capsys, *arguments, "--draw", "3")
     assert code == 0 and f"Drawn with --draw 3: {trained.name}" in text
     assert "metrics of" in text and "for rooms-1/one_label/plain." in text

@@ -17,6 +17,7 @@ from tests.reports.helpers import DATA, make_record
 
 MTL = "procedural/one-label/mtl_baseline-resnet18.yaml"
 SINGLE = "procedural/one-label/single_task-resnet18.yaml"
+SMALL = {"train_images": 8, "val_images": 2, "test_images": 3, "cache": False}
 TABLE: dict[str, Any] = {
     "id": "rooms-1",
     "system": "rooms",
@@ -54,6 +55,8 @@ def write_table(folder: Path, **changes: Any) -> PaperTable:
     content["blocks"][0].update(changes)
     for row in content["blocks"][0]["rows"]:
         row |= {"paper": {"values": {}}, "tasks": ["semseg", "depth"]}
+        if "experiment" in row:
+            row["overrides"] = {**row.get("overrides", {}), "data": {"init_args": dict(SMALL)}}
     path = folder / "rooms-1.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return read_table(path)
@@ -75,7 +78,8 @@ def record_of(
     values = {"semseg": 0.5, "depth": 0.8} if scores is None else scores
     method = "single_task" if run.task else "mtl_baseline"
     own: dict[str, Any] = {"kind": kind, "steps": run.max_steps, "config": run.config, "variant": run.budget}
-    own["data"] = {**DATA, "version": "procedural-1-32x40-seed0"}
+    height, width = run.config["data"]["init_args"]["size"]
+    own["data"] = {**DATA, "version": f"procedural-1-{height}x{width}-seed0"}
     own |= changes
     return make_record(method, {task: values[task] for task in tasks if task in values}, run.seed, **own)
 

@@ -137,4 +137,7 @@ def _opened(section: str, changed: int) -> Any:
     """The data module of a section; `changed`, the time of its folder, tells one opening from a later one."""
     content = json.loads(section)
     kind = resolve_class(str(content["class_path"]), LightningDataModule)
-    return kind(**content["init_args"])
+    options = dict(content["init_args"])
+    if "cache" in options:
+        options["cache"] = False  # its version is asked for, not its scenes
+    return kind(**options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -96,24 +96,37 @@ def execute_runs(
         raise ConfigError(f"--jobs {jobs} --grace {grace}", "give 1 job or more, and 0 seconds or more.")
     todo = [run for run in runs if not finished(run)]
     _check_data(todo)
+    own = pinned(environment, max(1, cores() // jobs))
+    start: Start | None = WarmStart(own) if warm and WarmStart.possible() else None
+
+    def work(jobs_of: Sequence[Job]) -> list[str]:
+        return run_jobs(jobs_of, jobs, own, progress.say, grace=grace, start=start)
+
     outcome = TableOutcome()
-    with contextlib.ExitStack() as stack:
-        planned = list(_locked(todo, stack, outcome))
-        fits = [run for run, fit, _ in planned if fit]
-        progress.planned("fit", fits)
-        progress.planned("test", [run for run, *_ in planned])
-        work: list[Job] = []
-        for run, fit, lock in planned:
-            work.append(replace(training_job(run, fit, True, progress), lock=lock))
-        own = pinned(environment, max(1, cores() // jobs))
-        start: Start | None = WarmStart(own) if warm and WarmStart.possible() else None
-        outcome.failed += run_jobs(work, jobs, own, progress.say, grace=grace, start=start)
+    taken = _work_at(todo, outcome, progress, work)
+    # What a killed session had left at work may have ended by now.
+    if again := [run for run in todo if run.name in outcome.busy]:
+        outcome.busy.clear()
+        taken += _work_at(again, outcome, progress, work)
     for run in runs:
         if run.name not in (*outcome.failed, *outcome.busy) and run.state() is State.DIVERGED:
             outcome.diverged.append(run.name)
-    names = (*outcome.failed, *outcome.diverged)
-    outcome.done += [run.name for run, *_ in planned if run.name not in names]
+    outcome.done += [name for name in taken if name not in (*outcome.failed, *outcome.diverged)]
     return outcome
+
+
+def _work_at(
+    runs: Sequence[TableRun], outcome: TableOutcome, progress: Progress, work: Callable[[Sequence[Job]], list[str]]
+) -> list[str]:
+    """Trains and tests those that nobody else is at work at; gives their names."""
+    with contextlib.ExitStack() as stack:
+        planned = list(_locked(runs, stack, outcome))
+        progress.planned("fit", [run for run, fit, _ in planned if fit])
+        progress.planned("test", [run for run, *_ in planned])
+        outcome.failed += work(
+            [replace(training_job(run, fit, True, progress), lock=lock) for run, fit, lock in planned]
+        )
+    return [run.name for run, *_ in planned]
 
 
 def prepare_runs(runs: Sequence[TableRun]) -> None:
