@@ -91,6 +91,8 @@ def test_wrong_names(tmp_path: Path, mtdense_main: Main) -> None:
 @pytest.fixture
 def trained(tmp_path: Path, mtdense_main: Main, monkeypatch: pytest.MonkeyPatch) -> TableRun:
     """A run that is trained and tested in this process; so are second tests of it."""
+    from mtdense.cli.main import main
+
     (run,) = runs_of(write_table(tmp_path), tmp_path / "out", "plain", budget="smoke")
     config = begin_run(run)
     for command in (
@@ -101,7 +103,7 @@ def trained(tmp_path: Path, mtdense_main: Main, monkeypatch: pytest.MonkeyPatch)
         assert code == 0, err
 
     def in_process(command: Sequence[Any], **options: Any) -> SimpleNamespace:
-        return SimpleNamespace(returncode=mtdense_main(*command[3:])[0])
+        return SimpleNamespace(returncode=main([str(word) for word in command[3:]]))
 
     monkeypatch.setattr(verify, "subprocess", SimpleNamespace(run=in_process, STDOUT=None, DEVNULL=None))
     return run
@@ -121,7 +123,7 @@ def test_verify_agrees_and_names_what_differs(
     figures = [type(m)(**{**vars(m), "value": m.value + 0.1 * (m.task == "depth")}) for m in record.metrics]
     RunRecord(**{**vars(record), "metrics": figures}).write(path)
     code, text = printed(capsys, *arguments)
-    assert code == 1 and "DIFFERS: depth RMSE: " in text and "semseg" not in text
+    assert code == 1 and "DIFFERS: depth RMSE: " in text and "DIFFERS: semseg" not in text
     record.write(path)
     # Other weights, and a record that tells of them.
     checkpoint = torch.load(trained.checkpoint, weights_only=True)

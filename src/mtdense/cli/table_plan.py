@@ -110,7 +110,7 @@ def _macs(config: dict[str, Any]) -> float:
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         with torch.device("meta"):
             model, size = build_model([str(path)])
-    return float(count_cost(model, size, 0).modules[0].macs)
+    return float(count_cost(model, size, 1).modules[0].macs)
 
 
 def _data(runs: Sequence[TableRun]) -> list[dict[str, Any]]:

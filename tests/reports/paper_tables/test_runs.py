@@ -43,10 +43,10 @@ def test_rows_and_tables_share_runs(tmp_path: Path) -> None:
 def test_a_row_of_single_tasks_is_a_network_per_task(tmp_path: Path) -> None:
     table = write_table(tmp_path)
     runs = runs_of(table, tmp_path / "out", "alone", seeds=(0, 1))
+    stem = runs[0].name.split("/")[3]
+    assert stem.startswith("single_task-resnet18-")  # with a checksum of the row's overrides
     assert [run.name for run in runs] == [
-        f"smoke/procedural/one-label/single_task-resnet18/{task}/seed{seed}"
-        for task in ("semseg", "depth")
-        for seed in (0, 1)
+        f"smoke/procedural/one-label/{stem}/{task}/seed{seed}" for task in ("semseg", "depth") for seed in (0, 1)
     ]
     data = runs[2].config["data"]["init_args"]
     assert (data["tasks"], data["mask_tasks"], data["only_labelled"]) == (
