@@ -11,7 +11,7 @@ import pytest
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports import MetricValue
-from mtdense.reports.paper_tables.definition import METRIC_NAMES, read_table
+from mtdense.reports.paper_tables.definition import METRIC_NAMES, Block, Row, read_table
 from mtdense.reports.paper_tables.runs import row_runs
 from tests.cli.test_table import call
 from tests.reports.helpers import make_record
@@ -63,10 +63,22 @@ def test_an_edited_record_is_refused(record: Path, tmp_path: Path) -> None:
         show("--out", tmp_path)
 
 
-def test_our_costs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("show", "prototype-4", "--out", tmp_path, "--format", "csv") == 0
-    lines = [line for line in csv.DictReader(io.StringIO(capsys.readouterr().out)) if line["kind"] == "cost"]
-    assert lines and all(float(line["ours_mean"]) > 0 for line in lines)
+def test_costs_of_a_network_are_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def count(row: Row, block: Block, device: object) -> dict[str, float]:
+        counted.append((row.id, device))
+        return {"params_m": 1.5}
+
+    monkeypatch.setattr("mtdense.cli.table_costs.row_costs", count)
+    assert call("show", "tif-10", "tif-10", "tif-3", "--out", tmp_path, "--format", "csv") == 0
+    lines = [line for line in csv.DictReader(io.StringIO(capsys.readouterr().out)) if line["figure"] == "params_m"]
+    assert {line["table"] for line in lines} == {"tif-3", "tif-10"}
+    built = [line for line in lines if "paper only" not in line["marks"]]
+    assert {line["ours_mean"] for line in built} == {"1.5"} and len(built) > 1
+    assert len(counted) == len(set(counted)) and ("mti_net_hrnet_w18", None) in counted
 
 
 def test_pages_of_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
