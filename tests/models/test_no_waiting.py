@@ -25,7 +25,7 @@ WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique
 # {method: (reads, why)}: what is known to be read, and why it stays.
 KNOWN: dict[str, tuple[dict[str, int], str]] = {
     "diffusion_mtl_feature": ({"tolist": 1}, "which images are denoised for a task depends on the labels"),
-    "mtpsl": ({"tolist": 6, "nonzero": 4}, "pairs of tasks depend on the labels; views move the canvas on the host"),
+    "mtpsl": ({"tolist": 6, "nonzero": 4}, "pairs of tasks depend on the labels; views move the canvas"),
     "semi_supervised": ({"tolist": 6, "nonzero": 4}, "as MTPSL: which images get pseudo-labels, and where they show"),
 }
 # Of views, only one of the reads is the device's: rows and columns of a canvas are counted on the host.

@@ -151,7 +151,7 @@ def _data_seconds(data: DenseDataModule, args: argparse.Namespace) -> float:
     images = sum(len(batch["image"]) for batch in islice(batches, args.runs))
     if images == 0:
         raise ConfigError("an epoch of one batch", "leave out --data-time, or make `--data.batch_size` smaller.")
-    return (time.perf_counter() - clock) * args.batch / images
+    return (time.perf_counter() - clock) * float(args.batch) / images
 
 
 def _show(args: argparse.Namespace, lines: list[list[str]], size: tuple[int, ...], peak: float) -> None:

@@ -30,8 +30,9 @@ def cross_entropy_map(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def one_hot_logits(target: Tensor, valid: Tensor, num_classes: int) -> Tensor:
     """(B, num_classes, H, W) float32: 1 at the class of a valid pixel, 0 elsewhere."""
-    ids = torch.where(valid, target, 0).long()
-    return F.one_hot(ids, num_classes).movedim(-1, 1).float() * valid.unsqueeze(1)
+    # Not F.one_hot: it reads the largest id back, and its int64 map is twice as large.
+    classes = torch.arange(num_classes, device=target.device).view(-1, 1, 1)
+    return ((target.unsqueeze(1) == classes) & valid.unsqueeze(1)).float()
 
 
 class ClassMap(Task):

@@ -5,8 +5,8 @@ Maps of tasks lie side by side (see `task_maps`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -148,9 +148,9 @@ class FinalDecoders(nn.Module):
         by_task = zip(*(level.chunk(len(self.heads), dim=1) for level in levels), strict=True)
         logits = {}
         for name, parts in zip(self.heads, by_task, strict=True):
-            conv, norm, act = cast("tuple[nn.Conv2d, nn.BatchNorm2d, nn.Module]", tuple(self.decoders[name]))
-            x = norm_act_conv(norm, act, self.heads[name], _conv(conv, parts, size))
-            logits[name] = x.contiguous()
+            conv, norm, act = cast("Iterable[Any]", self.decoders[name])
+            head = cast(nn.Conv2d, self.heads[name])
+            logits[name] = norm_act_conv(norm, act, head, _conv(conv, parts, size)).contiguous()
         return logits
 
 
