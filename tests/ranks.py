@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 240
 
 
-def run_ranks(function: Callable[..., Any], folder: Path, *arguments: str, world: int = 2) -> list[Any]:
+def run_ranks(
+    function: Callable[..., Any], folder: Path, *arguments: str, world: int = 2, seconds: float = SECONDS
+) -> list[Any]:
     """What function(rank, world, *arguments) returns on each rank.
 
     Args:
@@ -25,6 +27,7 @@ def run_ranks(function: Callable[..., Any], folder: Path, *arguments: str, world
         folder: Empty, for the meeting point and the results.
         *arguments: More for the function.
         world: Number of ranks.
+        seconds: After which they are given up.
     """
     environment = {name: value for name, value in os.environ.items() if name != "LOCAL_WORLD_SIZE"}
     environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
@@ -41,7 +44,7 @@ def run_ranks(function: Callable[..., Any], folder: Path, *arguments: str, world
         for rank in range(world)
     ]
     try:
-        outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
+        outputs = [process.communicate(timeout=seconds)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

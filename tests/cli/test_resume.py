@@ -33,7 +33,7 @@ ANEW = ("--trainer.reload_dataloaders_every_n_epochs",)
 # best.ckpt, or of the last.ckpt after it: the next session then goes on from the former.
 KILLS = [
     ["save:1:half", "batch:7:start", "save:2:before", "batch:44:end"],
-    ["batch:5:end", "validation:4", "save:2:written", "batch:26:start"],
+    ["batch:5:end", "validation:4", "save:2:written", "batch:33:start"],
     ["validation:2", "save:1:after", "batch:20:backward", "save:2:half"],
     ["batch:12:end", "save:1:written", "validation:1", "batch:39:backward"],
     ["batch:13:start", "validation:2", "validation:3", "batch:59:end"],
