@@ -6,15 +6,11 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.utils import _pytree as pytree
 
-from mtdense.models import Outputs
 from tests.models.exact_ranks_worker import build, micro_batch
 from tests.models.helpers import share
 
 STEPS = 3
-# FSDP 2 hooks onto the tensors that it finds in what a network returns.
-pytree.register_dataclass(Outputs)
 
 
 def train(name: str, rank: int, world: int) -> dict[str, Tensor]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
 
 from mtdense import __version__
-from mtdense.core.errors import MTDenseError, NonFiniteLossError
+from mtdense.core.errors import LostRankError, MTDenseError, NonFiniteLossError
 
-__all__ = ["DIVERGED", "LIGHTNING", "command_parser", "entry_point", "main"]
+__all__ = ["DIVERGED", "LIGHTNING", "LOST_RANK", "command_parser", "entry_point", "main"]
 
 DIVERGED = 3
 """Exit code where a loss was not finite: doing the same again would come to the same."""
+
+LOST_RANK = 4
+"""Exit code where another process of a distributed run has died."""
 
 LIGHTNING = {
     "fit": "train a model",
@@ -48,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 an error that was reported in one message, 2 a wrong command line, `DIVERGED` a
-        training whose loss became NaN or infinite, 75 (`mtdense.training.stopping.STOPPED`) a run that was asked to
-        stop by SIGTERM or SIGUSR1, and saved.
+        training whose loss became NaN or infinite, `LOST_RANK` where another process has died, 75 (`STOPPED` of
+        `mtdense.training.stopping`) a run that was asked to stop by SIGTERM or SIGUSR1, and saved.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -89,12 +93,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         told = [str(error) if own is None else _message(own), *getattr(own, "__notes__", [])]
         print("mtdense: error: " + "\n  ".join(told), file=sys.stderr)
-        return DIVERGED if isinstance(own, NonFiniteLossError) else 1
+        codes: dict[type, int] = {NonFiniteLossError: DIVERGED, LostRankError: LOST_RANK}
+        return codes.get(type(own), 1)
 
 
 def entry_point() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    if code == LOST_RANK:
+        # Ending in order would wait for messages of the dead.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def command_parser() -> argparse.ArgumentParser:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 __all__ = ["Outputs"]
 
 
@@ -22,3 +24,7 @@ class Outputs:
     final: dict[str, Any]
     preliminary: list[dict[str, Any]] = field(default_factory=list)
     features: dict[str, Any] = field(default_factory=dict)
+
+
+# FSDP 2 (`fully_shard`) hooks onto the tensors that it finds in what a network returns; gradients are wrong without.
+torch.export.register_dataclass(Outputs)
