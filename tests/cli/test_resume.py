@@ -118,6 +118,7 @@ def test_ctrl_c_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_sigterm_and_sigusr1_save_and_the_same_command_goes_on(tmp_path: Path) -> None:
     first, others = run_killed(tmp_path, [["batch:8:start:sigterm", "validation:4:sigusr1", "batch:46:start:sigterm"]])
     assert_same(first, others[0])

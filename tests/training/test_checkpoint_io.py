@@ -43,7 +43,7 @@ def test_storage_options_are_refused(tmp_path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint({}, tmp_path / "x.ckpt", storage_options={})
 
 
-@pytest.mark.parametrize("limit", ["dev_full", "file_size"])
+@pytest.mark.parametrize("limit", ["dev_full", pytest.param("file_size", marks=pytest.mark.slow)])
 def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path, limit: str) -> None:
     path, plugin = tmp_path / "last.ckpt", AtomicCheckpointIO()
     plugin.save_checkpoint({"step": 1, "weights": torch.ones(1000)}, path)
