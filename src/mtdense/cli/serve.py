@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
 
 from mtdense.core.errors import ConfigError
 
@@ -45,10 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from mtdense.reports.serve import start
 
     predictor = Predictor(load(args.ckpt_path, args.allow_module), tasks=args.tasks, device=args.device)
-    page, address = start(predictor, args.port, args.max_megabytes, browser=args.open)
-    print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
-    try:
-        page.block_thread()
-    except KeyboardInterrupt:
-        page.close()
+    with tempfile.TemporaryDirectory(prefix="mtdense-serve-") as folder:
+        page, address = start(predictor, args.port, args.max_megabytes, Path(folder), browser=args.open)
+        print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
+        try:
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
     return 0

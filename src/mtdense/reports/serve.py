@@ -51,13 +51,16 @@ def predict_file(predictor: Predictor, path: str, tile: float) -> Predicted:
     return looking(RawImage("photograph", image))
 
 
-def start(predictor: Predictor, port: int, max_megabytes: float, *, browser: bool = False) -> tuple[Any, str]:
+def start(
+    predictor: Predictor, port: int, max_megabytes: float, folder: Path, *, browser: bool = False
+) -> tuple[Any, str]:
     """Starts the server on the loopback address.
 
     Args:
         predictor: Predicts.
         port: Port; 0: any that is free.
         max_megabytes: Largest file taken.
+        folder: Where uploaded files lie while the server runs; the caller's to remove.
         browser: Open the page.
 
     Returns:
@@ -70,6 +73,7 @@ def start(predictor: Predictor, port: int, max_megabytes: float, *, browser: boo
     # Before the import: no figures about its use leave the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     gradio = require("gradio", "serve")
     port = port or _free_port()
     page = _page(gradio, predictor)
@@ -101,8 +105,6 @@ def _page(gradio: Any, predictor: Predictor) -> Any:
             found = predict_file(predictor, path, tile)
         except MTDenseError as error:
             raise gradio.Error(str(error), duration=None) from error
-        finally:
-            Path(path).unlink(missing_ok=True)
         pairs = [_shown(predictor, found, name) for name in names]
         return [part for pair in pairs for part in pair]
 
@@ -116,13 +118,15 @@ def _page(gradio: Any, predictor: Predictor) -> Any:
             with gradio.Column():
                 tile = gradio.Slider(1, 6, value=1, step=0.5, label="tiles: look this many times closer (1: whole)")
                 button = gradio.Button("Predict", variant="primary")
-        outputs = []
+        outputs: list[Any] = []
         for start_of_row in range(0, len(names), 2):
             with gradio.Row():
-                for name in names[start_of_row : start_of_row + 2]:
-                    with gradio.Column():
-                        slider = gradio.ImageSlider(label=name.replace("_", " "), type="numpy", interactive=False)
-                        outputs += [slider, gradio.HTML(label=f"colours of {name}")]
+                for place in (start_of_row, start_of_row + 1):
+                    with gradio.Column():  # an odd number leaves the last one empty
+                        if place < len(names):
+                            label = names[place].replace("_", " ")
+                            outputs.append(gradio.ImageSlider(label=label, type="numpy", interactive=False))
+                            outputs.append(gradio.HTML(label=f"colours of {label}"))
         for happening in (button.click, photo.upload):
             happening(predict, [photo, tile], outputs, api_visibility="private")
     return page

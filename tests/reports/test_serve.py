@@ -1,0 +1,67 @@
+"""The page of `mtdense serve`; a browser is not part of the tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtdense.core.errors import ConfigError, DataError
+from mtdense.reports import serve
+from mtdense.reports.predictor import Predictor
+from tests.checkpoints import small_model
+from tests.data.test_pictures import picture
+
+
+def test_an_uploaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(small_model(), tasks=["depth"])
+    path = picture(tmp_path / "a.png", (200, 300))
+    whole, tiled = (serve.predict_file(predictor, str(path), tile) for tile in (1, 3))
+    assert len(whole.plan.tiles) == 1 and len(tiled.plan.tiles) > 4
+    assert whole.values["depth"].shape == (200, 300)
+    (tmp_path / "b.png").write_bytes(b"<svg onload=alert(1)>")
+    with pytest.raises(DataError, match="cannot be decoded"):
+        serve.predict_file(predictor, str(tmp_path / "b.png"), 1)
+    monkeypatch.setattr(serve, "_MOST_PIXELS", 50_000)
+    with pytest.raises(ConfigError, match="300x200 pixels"):
+        serve.predict_file(predictor, str(path), 1)
+
+
+@pytest.mark.slow
+def test_only_this_machine_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back afterwards
+    predictor = Predictor(small_model())
+    page, address = serve.start(predictor, 0, 1.0, tmp_path)
+    try:
+        assert address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(address) as answer:
+            assert b"mtdense" in answer.read()
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with socket.socket() as other, pytest.raises(OSError):
+            other.settimeout(2)
+            other.connect((socket.gethostbyname(socket.gethostname()), port))
+            if other.getpeername()[0] == serve.LOOPBACK:
+                raise OSError("this machine's name is the loopback address")
+        large = tmp_path / "large.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 900, 3), dtype=np.uint8)).save(large)
+        body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="l.png"\r\n\r\n' + large.read_bytes()
+        request = urllib.request.Request(
+            f"{address}gradio_api/upload",
+            body + b"\r\n--x--\r\n",
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        assert refused.value.code == 413
+        with pytest.raises(ConfigError, match="cannot be used"):
+            serve.start(predictor, port, 1.0, tmp_path)
+    finally:
+        page.close(verbose=False)
