@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import tempfile
 from pathlib import Path
 
@@ -47,11 +49,14 @@ def run(args: argparse.Namespace) -> int:
     from mtdense.reports.serve import start
 
     predictor = Predictor(load(args.ckpt_path, args.allow_module), tasks=args.tasks, device=args.device)
+    # As Ctrl-C: uploaded files go with the server, however it is told to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="mtdense-serve-") as folder:
         page, address = start(predictor, args.port, args.max_megabytes, Path(folder), browser=args.open)
         print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
         try:
-            page.block_thread()
+            with contextlib.suppress(KeyboardInterrupt):
+                page.block_thread()
         finally:
             page.close(verbose=False)
     return 0

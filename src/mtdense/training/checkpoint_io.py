@@ -78,7 +78,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if Path(path).suffix == SUFFIX:
             return read_packed(Path(path))
         check_file(path)
-        content: dict[str, Any] = super().load_checkpoint(path, *arguments, **options)
+        content: dict[str, Any] = super().load_checkpoint(Path(path), *arguments, **options)
         return content
 
 

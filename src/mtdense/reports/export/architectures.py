@@ -21,6 +21,9 @@ __all__ = ["architectures", "export_table", "tiny_model", "try_export"]
 
 SIZE = (64, 96)
 TASKS: dict[str, dict[str, Any]] = {"semseg": {"num_classes": 5}, "depth": {}, "normals": {}}
+# Prompts live in a transformer's blocks: here in a Swin of a few channels.
+_SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 2, "drop_path_rate": 0.0}
+_OWN_BACKBONES = {"TaskPrompter": {"backbone": "swin_t", "backbone_options": {"overrides": _SWIN}}}
 COLUMNS: tuple[tuple[Format, Dynamic], ...] = (("onnx", "none"), ("torch_export", "none"), ("torch_export", "batch"))
 
 
@@ -38,9 +41,10 @@ def tiny_model(name: str) -> DenseModule:
     """A network of preset tiny with weights of seed 0, for three tasks where it may have several."""
     make: Any = architectures()[name]
     tasks = {"semseg": TASKS["semseg"]} if name == "SingleTask" else TASKS
+    backbone = _OWN_BACKBONES.get(name, {"backbone": "tiny"})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: DenseModule = make(tasks=tasks, backbone="tiny", preset="tiny", input_size=list(SIZE))
+        model: DenseModule = make(tasks=tasks, preset="tiny", input_size=list(SIZE), **backbone)
     return model.eval()
 
 
