@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
@@ -22,6 +22,7 @@ from mtdense.models.agreement import check_data_tasks, check_loss_weights, check
 from mtdense.models.baselines import read_baselines
 from mtdense.models.canvas import inside, zero_of
 from mtdense.models.compiled import CompileMode, compile_network
+from mtdense.models.description import describe
 from mtdense.models.outputs import Outputs
 from mtdense.tasks import Task, build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -36,6 +37,7 @@ from mtdense.training import (
     create_schedule,
 )
 from mtdense.training.distributed import sum_over_ranks
+from mtdense.training.weighting import StepInfo, WeightingName, create_weighting
 
 __all__ = ["DenseModule", "LossFamily"]
 
@@ -66,6 +68,9 @@ class DenseModule(L.LightningModule, ABC):
         pool: See `PartialLabelReducer`; null takes the family's.
         scale: See `PartialLabelReducer`; null takes the family's.
         loss_weights: {task: weight}; tasks left out keep their `default_loss_weight`.
+        loss_weighting: What multiplies these weights while training: nothing (`fixed`), `uncertainty`, `dwa`, `random`,
+            or a method that compares the tasks' gradients (extra `weighting`); see docs/loss_weighting.md.
+        weighting_options: Options of `loss_weighting`; see `create_weighting`.
         optimizer: `adam`, `adamw` or `sgd`.
         lr: Learning rate.
         weight_decay: Weight decay.
@@ -109,6 +114,8 @@ class DenseModule(L.LightningModule, ABC):
         pool: Pool | None = None,
         scale: Scale | None = None,
         loss_weights: dict[str, float] | None = None,
+        loss_weighting: WeightingName = "fixed",
+        weighting_options: dict[str, Any] | None = None,
         optimizer: OptimizerName = "adam",
         lr: float = 1e-4,
         weight_decay: float = 0.0,
@@ -137,6 +144,7 @@ class DenseModule(L.LightningModule, ABC):
             raise ConfigError(f"unknown loss family '{loss_family}'", f"use one of {', '.join(_FAMILIES)}.")
         self.reducer = PartialLabelReducer(pool or family[0], scale or family[1])
         self.loss_weights = check_loss_weights(loss_weights or {}, self.tasks)
+        self.weighting = create_weighting(loss_weighting, list(self.tasks), weighting_options)
         self.run_info: dict[str, Any] = {}
         """What the program wants written into checkpoints: plain values only."""
         self.network = self.build_network()
@@ -233,8 +241,11 @@ class DenseModule(L.LightningModule, ABC):
         outputs = self.run_network(batch)
         losses = self.losses(outputs, batch)
         extra = self.extra_losses(outputs, batch)
-        total = torch.stack([self.loss_weights[n] * v for n, v in losses.items()] + list(extra.values())).sum()
-        return total, {**losses, **extra}
+        weighted = {name: self.loss_weights[name] * value for name, value in losses.items()}
+        trained = [p for p in self.parameters() if p.requires_grad]
+        length = 1 if self._trainer is None else self.trainer.num_training_batches
+        info = StepInfo(batch["labelled"], self.reducer.scale, self.global_step, length, trained)
+        return self.weighting(weighted, list(extra.values()), info), {**losses, **extra}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch, logged and known to be finite."""
@@ -245,7 +256,13 @@ class DenseModule(L.LightningModule, ABC):
         self.log("train/loss", total.detach(), batch_size=size, prog_bar=True, sync_dist=True)
         for name, value in losses.items():
             self.log(f"train/{name}/loss", value.detach(), batch_size=size, sync_dist=True)
+        for name, factor in self.weighting.weights.items():
+            self.log(f"weights/{name}", self.loss_weights[name] * factor, batch_size=size)
         return total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Tells the weighting."""
+        self.weighting.before_step()
 
     def _stop_if_not_finite(self, total: Tensor, losses: Mapping[str, Tensor], batch: Batch) -> None:
         bad = sum_over_ranks((~torch.isfinite(total.detach())).float())
@@ -341,6 +358,7 @@ class DenseModule(L.LightningModule, ABC):
             check_data_tasks(self.tasks, build_tasks(data.task_specs))
         if stage == "fit":
             compile_network(self.network, self.hparams["compile"], self.trainer.strategy.root_device)
+            self.weighting.check(self.trainer)
         if stage == "fit" and self._baselines is not None:
             try:
                 self._delta_m(self._baselines)
@@ -355,7 +373,7 @@ class DenseModule(L.LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of the recipe."""
         h = self.hparams
-        groups = self.parameter_groups()
+        groups = self.weighting.groups(self.parameter_groups())
         optimizer = create_optimizer(
             groups, h["optimizer"], h["lr"], h["weight_decay"], h["momentum"], h["fused_optimizer"]
         )
@@ -374,29 +392,10 @@ class DenseModule(L.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes down what the checkpoint holds, in plain values: see `mtdense.models.checkpoint`."""
-        data = getattr(self._trainer, "datamodule", None)
-        checkpoint["mtdense"] = {
-            "format": 1,
-            "method": self.method,
-            "model_class": _class_path(self),
-            "data_class": None if data is None else _class_path(data),
-            "data": {} if data is None else dict(data.description),
-            "tasks": {name: task.spec for name, task in self.tasks.items()},
-            "normalization": {"mean": self.image_mean.flatten().tolist(), "std": self.image_std.flatten().tolist()},
-            "selection": {
-                callback.monitor: callback.mode
-                for callback in self.trainer.checkpoint_callbacks
-                if isinstance(callback, ModelCheckpoint) and callback.monitor is not None
-            },
-            **self.run_info,
-        }
+        checkpoint["mtdense"] = {**describe(self), **self.run_info}
 
     def _backbone_statistics(self) -> tuple[Sequence[float], Sequence[float]]:
         for module in self.network.modules():
             if isinstance(module, Backbone):
                 return module.mean, module.std
         raise ConfigError("`normalization: weights` on a network without a backbone", "use `imagenet`.")
-
-
-def _class_path(thing: object) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
