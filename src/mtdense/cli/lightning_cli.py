@@ -34,7 +34,9 @@ from mtdense.cli.run_folder import (
     clear_fit_folder,
     default_run_folder,
     fresh_log_folder,
+    name_places,
 )
+from mtdense.cli.wandb_runs import respect_environment, sweep_run_folder
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
 from mtdense.models import DenseModule
@@ -150,6 +152,7 @@ class MTDenseCLI(LightningCLI):
             )
         run = Path(
             config.run_dir
+            or sweep_run_folder(str(self.subcommand), ckpt_path)
             or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
         )
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
@@ -162,13 +165,9 @@ class MTDenseCLI(LightningCLI):
         config.run_dir = str(run)
         config.log_dir = config.log_dir or str(fresh_log_folder(run, str(self.subcommand)))
         config.trainer.default_root_dir = str(run)
-        places = {"{log_dir}": config.log_dir, "{run_dir}": str(run)}
-        for entry in [*_entries(config.trainer.logger), *_entries(config.trainer.callbacks)]:
-            for key, value in list(entry.init_args.items()):
-                if isinstance(value, str) and value in places:
-                    entry.init_args[key] = places[value]
-            if entry.class_path.split(".")[-1] == ModelCheckpoint.__name__ and entry.init_args.get("dirpath") is None:
-                entry.init_args["dirpath"] = str(checkpoint_folder(run))
+        respect_environment(_entries(config.trainer.logger))
+        name_places(_entries(config.trainer.logger), config.log_dir, run)
+        name_places(_entries(config.trainer.callbacks), config.log_dir, run)
 
     def before_fit(self) -> None:
         """Opens the data and plans the batches before a file is written or removed: what is wrong costs nothing."""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import experiments_root
 
-__all__ = ["check_fit_folder", "checkpoint_folder", "clear_fit_folder", "default_run_folder", "fresh_log_folder"]
+__all__ = [
+    "check_fit_folder",
+    "checkpoint_folder",
+    "clear_fit_folder",
+    "default_run_folder",
+    "fresh_log_folder",
+    "name_places",
+]
 
 
 def default_run_folder(subcommand: str, config: Path | None, ckpt_path: str | None, seed: int) -> Path:
@@ -80,3 +90,20 @@ def fresh_log_folder(run: Path, subcommand: str) -> Path:
     while (folder := base / (subcommand if number == 1 else f"{subcommand}-{number}")).exists():
         number += 1
     return folder
+
+
+def name_places(entries: Iterable[Namespace], log_dir: str, run: Path) -> None:
+    """Puts folders in the place of `{log_dir}` and `{run_dir}`, and tells checkpoint callbacks where to write.
+
+    Args:
+        entries: Loggers or callbacks of the configuration, changed in place.
+        log_dir: Folder of the loggers.
+        run: Folder of the run.
+    """
+    places = {"{log_dir}": log_dir, "{run_dir}": str(run)}
+    for entry in entries:
+        for key, value in list(entry.init_args.items()):
+            if isinstance(value, str) and value in places:
+                entry.init_args[key] = places[value]
+        if entry.class_path.split(".")[-1] == ModelCheckpoint.__name__ and entry.init_args.get("dirpath") is None:
+            entry.init_args["dirpath"] = str(checkpoint_folder(run))
