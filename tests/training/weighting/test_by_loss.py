@@ -131,6 +131,16 @@ def test_dwa_takes_means_over_labelled_images() -> None:
         torch.testing.assert_close(weighting.mean, torch.full((3,), 4.0), msg=scale)
 
 
+def test_dwa_counts_epochs_in_batches() -> None:
+    weighting: Any = create_weighting("dwa", TASKS)
+    both = labelled([1], [1], [1])
+    for value in (1.0, 1.0, 2.0, 4.0, 0.5):
+        weighting(losses(value, 1.0, 1.0), [], StepInfo(both, epoch_batches=2))
+    assert weighting.past[:, 0].tolist() == [1.0, 3.0]
+    with pytest.raises(ConfigError, match="an epoch without end"):
+        weighting(losses(1.0, 1.0, 1.0), [], StepInfo(both, epoch_batches=math.inf))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

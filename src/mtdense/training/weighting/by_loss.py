@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from mtdense.core.errors import ConfigError
 from mtdense.core.seeds import derive_rng
 from mtdense.training.distributed import sum_over_ranks, world_size
 from mtdense.training.recipes import ParameterGroup
@@ -146,6 +147,8 @@ class DynamicAverage(LossWeighting):
         """See `LossWeighting`."""
         # Not Lightning's epoch: a run that was stopped within one and goes on counts it twice.
         epoch = self.interval == "epoch"
+        if epoch and not math.isfinite(info.epoch_batches):
+            raise ConfigError("`loss_weighting: dwa` and an epoch without end", "give `interval` in optimiser steps.")
         number = int(self.batches) // info.epoch_batches if epoch else info.step // cast(int, self.interval)
         if int(self.number) != number:
             self._close()
