@@ -26,6 +26,7 @@ from mtdense.cli.checkpoint_args import checkpoint_config
 from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option
 from mtdense.cli.failures import explained
 from mtdense.cli.main import LIGHTNING
+from mtdense.cli.precision import check_precision
 from mtdense.cli.quiet import quiet
 from mtdense.cli.resume import check_resumed_model, resumed_from
 from mtdense.cli.run_folder import (
@@ -143,6 +144,7 @@ class MTDenseCLI(LightningCLI):
         ckpt_path = config.get("ckpt_path")
         if ckpt_path is None and self.subcommand != "fit":
             raise ConfigError(f"`mtdense {self.subcommand}` without a model", "name one by --ckpt_path.")
+        check_precision(config.trainer.precision)
         if config.per_image is not None and self.subcommand != "test":
             raise ConfigError(f"--per_image with `mtdense {self.subcommand}`", "score images by `mtdense test`.")
         if config.figures and self.subcommand != "predict":

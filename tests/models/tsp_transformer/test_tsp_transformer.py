@@ -7,6 +7,7 @@ InvPT's, on which it is built: see `tests/models/bridgenet/test_golden.py`.
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from mtdense.backbones import VisionTransformer, create_backbone
 from mtdense.cli.configs import merged_configs
+from mtdense.cli.weights import SOURCES
 from mtdense.core.errors import CheckpointError, ConfigError
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from mtdense.models import InvPT, TSPTransformer
+from mtdense.models.imported import ARCHITECTURES
 from mtdense.models.invpt import InvPTNetwork
 from mtdense.models.tsp_transformer import TSPNetwork
 from mtdense.models.tsp_transformer.network import PromptPlan
@@ -202,3 +205,11 @@ def test_prompts_that_begin_equal_stay_equal() -> None:
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(**options)
+
+
+def test_weights_can_be_imported() -> None:
+    """The command knows all that the models know, and each says what it needs of a checkpoint."""
+    assert (*ARCHITECTURES, "internimage") == SOURCES and "tsp_transformer" in ARCHITECTURES
+    for method in ARCHITECTURES:
+        published = import_module(f"mtdense.models.{method}.published")
+        assert callable(published.from_official) and published.HEADS and published.READERS is not None
