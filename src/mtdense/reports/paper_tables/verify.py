@@ -13,7 +13,7 @@ from mtdense.core.errors import DataError
 from mtdense.core.seeds import derive_rng
 from mtdense.reports.canonical import file_checksum
 from mtdense.reports.evidence.jobs import test_command
-from mtdense.reports.evidence.runner import tail
+from mtdense.reports.evidence.runner import pinned, tail
 from mtdense.reports.paper_tables.runs import TableRun
 from mtdense.reports.paper_tables.session import stale_because
 from mtdense.reports.run_record import RunRecord
@@ -68,7 +68,7 @@ def verify_run(run: TableRun, environment: Mapping[str, str], tolerance: float =
         raise DataError(f"{run.name} has no test that could be verified: {why}", "run it: `mtdense table run`.")
     differences = _checkpoint_differences(run, record)
     with tempfile.TemporaryDirectory() as folder:
-        again = _test_again(run, Path(folder), environment)
+        again = _test_again(run, Path(folder), _as_tested(record, environment))
     differences += _record_differences(record, again, tolerance)
     return Verified(run.name, differences, len(record.metrics))
 
@@ -80,6 +80,12 @@ def _checkpoint_differences(run: TableRun, record: RunRecord) -> list[str]:
     if record.checkpoint_sha256 in (None, found):
         return []
     return [f"the checkpoint {run.checkpoint} is {found[:12]}, the record's {str(record.checkpoint_sha256)[:12]}"]
+
+
+def _as_tested(record: RunRecord, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with as many threads as the record's: the last digits depend on them."""
+    number, _, word = record.device.rpartition(", ")[2].partition(" ")
+    return pinned(environment, int(number)) if word == "threads" and number.isdigit() else dict(environment)
 
 
 def _test_again(run: TableRun, folder: Path, environment: Mapping[str, str]) -> RunRecord:
