@@ -102,13 +102,15 @@ def run_train(args: argparse.Namespace) -> int:
     if len({tuple(names) for names in tasks.values()}) > 1:
         raise ConfigError(f"the experiments have different tasks: {tasks}", "name the same by `--data.tasks`.")
     size = tuple(args.size or next(iter(data.values())).size)
-    arranged = {name: Arrangement(args.precision, args.compile) for name in modules if not name.endswith(_PLAIN)}
-    peak = matrix_peak(device, args.precision)
+    plain = Arrangement()
+    arranged = {name: plain if name.endswith(_PLAIN) else Arrangement(args.precision, args.compile) for name in modules}
+    measured = {precision: matrix_peak(device, precision) for precision in {x.precision for x in arranged.values()}}
+    peaks = {name: measured[arrangement.precision] for name, arrangement in arranged.items()}
     found = time_steps(modules, args.batch, size, args.labels, args.runs, args.seed, arranged, args.parts)
     waits = {name: _data_seconds(module, args) for name, module in data.items()} if args.data_time else {}
-    _show(args, cells(found, args.batch, peak, waits), size, peak)
+    _show(args, cells(found, args.batch, peaks, waits), size, measured[args.precision])
     if args.json is not None:
-        _write(args, found, size, device, peak, waits)
+        _write(args, found, size, device, peaks, waits)
     return 0
 
 
@@ -182,7 +184,7 @@ def _write(
     found: list[Any],
     size: tuple[int, ...],
     device: torch.device,
-    peak: float,
+    peaks: dict[str, float],
     waits: dict[str, float],
 ) -> None:
     from mtdense.reports.canonical import plain, write_atomic
@@ -193,7 +195,8 @@ def _write(
             **plain(row, "bench"),
             "ratio": row.seconds / found[0].seconds,
             "images_per_second": args.batch / row.seconds,
-            "share_of_peak": row.flops / row.seconds / peak,
+            "matrix_peak": peaks[row.name],
+            "share_of_peak": row.flops / row.seconds / peaks[row.name],
             "data_seconds": waits.get(row.name),
         }
         for row in found
@@ -204,7 +207,6 @@ def _write(
         **{name: getattr(args, name) for name in names},
         "size": list(size),
         "device": str(device),
-        "matrix_peak": peak,
         "versions": versions(("torch", "timm", "lightning")),
     }
     write_atomic(args.json, json.dumps(body, indent=2) + "\n")

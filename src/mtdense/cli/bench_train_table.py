@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["cells", "markdown"]
 
 
-def cells(rows: Sequence[StepTime], images: int, peak: float, data: dict[str, float]) -> list[list[str]]:
+def cells(rows: Sequence[StepTime], images: int, peaks: dict[str, float], data: dict[str, float]) -> list[list[str]]:
     """Heads and rows as text.
 
     Args:
         rows: What was measured; ratios are to the first.
         images: Images of a step.
-        peak: Floating-point operations a second of a matrix product.
+        peaks: {row: floating-point operations a second of a matrix product in its precision}.
         data: {row: seconds in which its data gives a batch}, where measured.
     """
     heads = ["experiment", "images/s", "ms", "shortest", "longest", "ratio", "forward", "loss", "backward", "optimizer"]
@@ -30,7 +30,7 @@ def cells(rows: Sequence[StepTime], images: int, peak: float, data: dict[str, fl
         line = [row.name, f"{images / row.seconds:.2f}", *(f"{1e3 * t:.0f}" for t in times)]
         line.append(f"{row.seconds / rows[0].seconds:.2f}")
         line += [f"{row.split[part] / sum(row.split.values()):.0%}" for part in heads[6:10]]
-        line += [f"{row.flops / 1e9:.0f}", f"{row.flops / row.seconds / peak:.0%}"]
+        line += [f"{row.flops / 1e9:.0f}", f"{row.flops / row.seconds / peaks[row.name]:.0%}"]
         line.append("-" if row.peak_memory is None else f"{row.peak_memory / 1e9:.2f}")
         line.append(f"{row.params / 1e6:.1f}")
         if data:
