@@ -116,7 +116,7 @@ def test_command(run: TrainingRun, *options: str | Path) -> list[str]:
         *options: Further ones of `mtdense test`.
     """
     config = run.folder / CONFIG_NAME
-    own = ("--ckpt_path", run.checkpoint.resolve(), "--config", config.resolve(), *run.place_options)
+    own = ["--ckpt_path", str(run.checkpoint.resolve()), "--config", str(config.resolve()), *run.place_options]
     return _command("test", *own, *options)
 
 

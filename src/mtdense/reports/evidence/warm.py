@@ -48,7 +48,7 @@ class WarmStart:
         log.write(f"$ {' '.join(words)}\n".encode())
         log.flush()
         with _environment(self.environment):
-            multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
+            multiprocessing.forkserver.ensure_running()
         files = (_Sent(log.fileno()), None if lock is None else _Sent(lock))
         process = self.context.Process(target=_run, args=(words[3:], dict(environment), *files))
         process.start()

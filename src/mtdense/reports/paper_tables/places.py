@@ -125,7 +125,7 @@ def _replica_images(dataset: str, budget: Budget) -> tuple[int, int]:
 
 def _takes_root(section: Mapping[str, Any]) -> bool:
     kind = resolve_class(str(section["class_path"]), LightningDataModule)
-    return "root" in inspect.signature(kind.__init__).parameters
+    return "root" in inspect.signature(kind).parameters
 
 
 def _changed(root: str | None) -> int:
