@@ -54,11 +54,15 @@ def index_page(tables: Sequence[tuple[ShownTable, str]]) -> str:
         for shown, file in tables
     ]
     budgets = list(dict.fromkeys(shown.budget for shown, _ in tables))
-    legend = {meaning: text for shown, _ in tables for text, meaning in legend_lines(shown) if text[0].isalnum()}
-    kinds = {mark.kind: mark.meaning for shown, _ in tables for mark in shown.legend}
-    return _template("index.html.j2").render(
-        entries=entries, budgets=budgets, kinds=kinds, legend=legend, version=__version__
-    )
+    legend: dict[str, list[str]] = {}
+    for shown, _ in tables:
+        for _, row in shown.rows:
+            for mark in row.marks:
+                texts = legend.setdefault(mark.meaning, [])
+                if row.sources and mark.text not in texts:
+                    texts.append(mark.text)
+    told = [(", ".join(texts), meaning) for meaning, texts in legend.items() if texts]
+    return _template("index.html.j2").render(entries=entries, budgets=budgets, legend=told, version=__version__)
 
 
 @cache
