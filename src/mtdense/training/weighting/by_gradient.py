@@ -112,7 +112,7 @@ class GradientWeighting(LossWeighting):
         # All ranks know alike whether a gradient is not finite, and the training step then stops on each.
         value = value if finite else torch.full_like(value, math.nan)
         with torch.enable_grad():
-            result: Tensor = _WithGradients.apply(value, gradients, *parameters)
+            result: Tensor = _WithGradients.apply(value, gradients, *parameters)  # type: ignore[no-untyped-call]
         return result
 
     def _mixed(
@@ -176,7 +176,7 @@ class _WithGradients(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, outer: Tensor) -> Any:
         return None, None, *(gradient * outer for gradient in ctx.gradients)
 
