@@ -133,6 +133,7 @@ def test_collate_stacks_everything() -> None:
         "flip": (2,),
         "camera": (2, 3, 3),
         "baseline": (2,),
+        "mount": (2, 3, 4),
     }
     assert batch["meta"]["data_version"] == ["toy-1", "toy-1"]
 
