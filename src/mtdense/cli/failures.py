@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import sys
 from collections.abc import Iterator
 
+import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mtdense.cli.main import LOST_RANK
 from mtdense.core.errors import DataError, LostRankError, MTDenseError
 from mtdense.data.under_way import images_of_dead_workers
 from mtdense.training.distributed import world_size
 from mtdense.training.stopping import STOPPED, StoppedRun
 
-__all__ = ["explained", "explanation", "memory_advice"]
+__all__ = ["EndWithTheOthers", "explained", "explanation", "memory_advice"]
 
 # What gloo and NCCL say where the other side has gone.
 _LOST = re.compile(
@@ -46,6 +51,23 @@ def explained() -> Iterator[None]:
         if advice is not None:
             error.add_note(advice)
         raise
+
+
+class EndWithTheOthers(Callback):
+    """Says that another process has died, and ends this one at once; the last callback of the program's own.
+
+    Ending in order would wait for messages of the dead, and whoever launched the processes kills this one meanwhile,
+    perhaps before it has said anything.
+    """
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Ends the process if the error is of that kind."""
+        told = explanation(exception)
+        if isinstance(told, LostRankError):
+            print(f"mtdense: error: {told}", file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(LOST_RANK)
 
 
 def explanation(error: BaseException) -> MTDenseError | None:

@@ -24,7 +24,7 @@ from data_modules import DenseDataModule
 from mtdense.backbones import weights_follow
 from mtdense.cli.checkpoint_args import checkpoint_config
 from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option
-from mtdense.cli.failures import explained
+from mtdense.cli.failures import EndWithTheOthers, explained
 from mtdense.cli.main import LIGHTNING
 from mtdense.cli.precision import check_precision
 from mtdense.cli.quiet import quiet
@@ -234,6 +234,7 @@ class MTDenseCLI(LightningCLI):
             config["callbacks"] = [
                 c for c in (given if isinstance(given, list) else [given]) if not _needs_validation(c)
             ]
+        extra.append(EndWithTheOthers())
         plugins = config.get("plugins") or []
         config["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         return super()._instantiate_trainer(config, [*callbacks, *extra])

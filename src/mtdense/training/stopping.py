@@ -15,7 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 import torch.distributed as dist
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 __all__ = ["STOPPED", "StopSignals", "StoppedRun", "requeue_job", "stop_run"]
 
