@@ -96,6 +96,7 @@ def _rows(data: DenseDataModule, task: str, models: Sequence[tuple[str, DenseMod
     from mtdense.reports import rows_from_batch
 
     rows: list[ContactRow] = []
+    cut: Any
     loader: Any = data.test_dataloader()
     for batch in loader:
         peers = {name: {task: model.predict_batch(batch)[task]} for name, model in models}

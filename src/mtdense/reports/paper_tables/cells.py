@@ -206,7 +206,7 @@ def _cell(
     measured = Measured(tuple(values), tuple(values.values())) if values else None
     if block.value_kind == "improvement":
         # The paper prints gains, so ours is the gain; a score would stand in the wrong column.
-        measured = Measured(gain.seeds, gain.values) if gain is not None else None  # type: ignore[arg-type]
+        measured = Measured(gain.seeds, gain.values) if gain is not None else None
     return ShownCell(
         column=column,
         printed=row.paper.values.get(task),
