@@ -125,6 +125,9 @@ def stop_run(trainer: L.Trainer, number: int) -> None:
     """
     if number == signal.SIGINT:
         raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        name = signal.Signals(number).name
+        print(f"Stopped by {name}, and saved; the same command with `--resume auto` goes on.", flush=True)
     environment = getattr(trainer._accelerator_connector, "cluster_environment", None)
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and trainer.is_global_zero:
         asked = environment.requeue_signal or getattr(signal, "SIGUSR1", None)
