@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -116,12 +117,11 @@ def _run(arguments: list[str], environment: dict[str, str], log: _Sent, lock: _S
         os.dup2(log.number, stream)
     import torch
 
-    from mtdense.cli.main import main
-
     threads = environment.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         torch.set_num_threads(int(threads))
-    sys.exit(main(arguments))
+    sys.argv = ["mtdense", *arguments]
+    runpy.run_module("mtdense", run_name="__main__")
 
 
 @contextlib.contextmanager
