@@ -11,8 +11,8 @@ from tests.models import exact_ranks_worker as worker
 from tests.ranks import run_ranks
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
-# Where float32 is not enough and float64 tells: MTPSL's mapping network normalises maps of 2x2 by their own statistics; in
-# two networks a unit lies so near zero that it is on in one run and off in the other; and two lie at the border.
+# Where float32 is not enough and float64 tells: MTPSL's mapping network normalises maps of 2x2 by their own statistics;
+# in two networks a unit lies so near zero that it is on in one run and off in the other; two lie at the border.
 MAGNIFIED = {"MTPSL": 1e4, "InvPT": 3.0, "BridgeNet": 3.0}
 MAGNIFIED |= {"DiffusionMTL-feature": 1e3, "PromptedBaseline-task_prompter": 1e3}
 FAST = ("MTLBaseline", "Prototype")
