@@ -250,6 +250,8 @@ def test_wheel_has_every_module_and_experiment(wheel: Path) -> None:
     expected = {p.relative_to(ROOT).as_posix().removeprefix("src/") for p in modules()}
     expected |= {f"mtdense/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "experiments").rglob("*.yaml")}
     expected |= {p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src").rglob("*.json")}
+    templates = (ROOT / "src").rglob("templates/*")
+    expected |= {p.relative_to(ROOT / "src").as_posix() for p in templates if p.suffix != ".pyc"}
     expected |= {"mtdense/py.typed", "data_modules/py.typed"}
     assert inside == expected
 

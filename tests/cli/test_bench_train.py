@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mtdense.cli.bench_train import all_architectures
+from mtdense.cli.main import main
 
 Main = Callable[..., tuple[int, str]]
 MULTI = "procedural/one-label/mtl_baseline-resnet18.yaml"
@@ -29,13 +30,11 @@ def test_two_experiments_in_turn(mtdense_main: Main, tmp_path: Path) -> None:
     assert found["steps"][0]["loss"] == found["steps"][1]["loss"]
 
 
-def test_markdown_beside_plain(mtdense_main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+def test_markdown_beside_plain(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--precision", "bf16-mixed", "--channels-last", "--beside-plain", "--parts", "--format", "markdown")
-    code, err = mtdense_main(
-        "bench", "train", "--config", MULTI, *TINY, "--batch", "2", "--runs", "1", "--device", "cpu", *options,
-        "--data-time", "--data.batch_size", "2", "--data.train_images", "6", "--data.cache", "false",
-    )  # fmt: skip
-    assert code == 0, err
+    small = ("--data-time", "--data.batch_size", "2", "--data.train_images", "6", "--data.cache", "false")
+    run = ("--config", MULTI, *TINY, "--batch", "2", "--runs", "1", "--device", "cpu", *options, *small)
+    assert main(["bench", "train", *run]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     names = [line.split(" | ")[0] for line in lines[2:]]
     assert names == [f"| {MULTI} (plain)", f"| {MULTI}"]
@@ -46,7 +45,7 @@ def test_markdown_beside_plain(mtdense_main: Main, capsys: pytest.CaptureFixture
 def test_all_architectures_are_there() -> None:
     shipped = {path.stem.split("-")[0] for path in Path("experiments").glob("*/*/*.yaml")}
     found = all_architectures()
-    assert {"bridgenet", "invpt", "tif", "prompt_fusion", "prototype", "diffusion_mtl", "atrc"} <= found.keys()
+    assert {"bridgenet", "invpt", "tif", "prompt_fusion", "prototype", "diffusion_mtl_feature", "atrc"} <= found.keys()
     assert "single_task" not in found and len(found) >= len(shipped & found.keys()) > 10
 
 

@@ -29,6 +29,7 @@ RUN_OPTIONS = {
     "config",
     "ckpt_path",
     "run_dir",
+    "resume",
     "log_dir",
     "out",
     "overwrite",
@@ -45,7 +46,10 @@ def commands() -> Iterator[tuple[str, list[str]]]:
         for block in FENCE.findall(page.read_text(encoding="utf-8")):
             for line in block.replace("\\\n", " ").splitlines():
                 if line.startswith("mtdense "):
-                    yield page.relative_to(ROOT).as_posix(), shlex.split(line, comments=True)[1:]
+                    words = shlex.split(line, comments=True)[1:]
+                    # What follows is the shell's.
+                    end = next((i for i, word in enumerate(words) if word in {">", "&&", "|", "2>&1"}), len(words))
+                    yield page.relative_to(ROOT).as_posix(), words[:end]
 
 
 ALL = list(commands())

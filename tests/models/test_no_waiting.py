@@ -30,14 +30,15 @@ KNOWN: dict[str, tuple[dict[str, int], str]] = {
 }
 # Of views, only one of the reads is the device's: rows and columns of a canvas are counted on the host.
 
-# Prompts need a Swin.
+# Prompts need a transformer.
 SWIN = {
     "backbone": "swin_tiny_patch4_window7_224",
     "backbone_options": {
         "overrides": {"embed_dim": 8, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8], "window_size": 4}
     },
 }
-OPTIONS: dict[str, dict[str, Any]] = {"task_prompter": SWIN}
+VIT = {"backbone": "vit_base", "backbone_options": {"overrides": {"embed_dim": 16, "depth": 4, "num_heads": 2}}}
+OPTIONS: dict[str, dict[str, Any]] = {"task_prompter": SWIN, "tsp_transformer": VIT}
 
 
 class Reads(TorchDispatchMode):

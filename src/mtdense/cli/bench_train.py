@@ -24,12 +24,16 @@ ALL_OPTIONS = (
 )
 """Of `--all`, before those that the user gives."""
 
-# Prompts need a Swin.
+# Prompts need a transformer.
 _SMALL_SWIN = (
     *("--model.backbone", "swin_tiny_patch4_window7_224", "--model.backbone_options"),
     "{overrides: {embed_dim: 32, depths: [2, 2, 2, 2], num_heads: [1, 2, 4, 8], window_size: 4}}",
 )
-_BACKBONES = {"prompt_fusion": _SMALL_SWIN, "task_prompter": _SMALL_SWIN}
+_SMALL_VIT = (
+    *("--model.backbone", "vit_base", "--model.backbone_options"),
+    "{overrides: {embed_dim: 128, depth: 4, num_heads: 4}}",
+)
+_BACKBONES = {"prompt_fusion": _SMALL_SWIN, "task_prompter": _SMALL_SWIN, "tsp_transformer": _SMALL_VIT}
 
 
 def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -89,7 +89,8 @@ def test_operations_are_those_of_forward_and_backward() -> None:
 def test_where_the_time_goes() -> None:
     module = MTLBaseline(tasks=SPECS, backbone="tiny", preset="tiny").train()
     (row,) = time_steps({"a": module}, 1, (32, 40), runs=1, arrangements={"a": Arrangement("bf16-mixed")}, parts=True)
-    assert set(row.forward) - {""} == {name for name, _ in module.network.named_children()}
+    # A container whose parts are called one by one has no time of its own: they have it.
+    assert {"backbone"} < set(row.forward) - {""} <= {name for name, _ in module.network.named_children()}
     assert sum(row.forward.values()) == pytest.approx(1) == sum(row.operators.values())
     assert any("conv" in name for name in row.operators)
     # Nothing is left behind.

@@ -21,9 +21,13 @@ __all__ = ["architectures", "export_table", "tiny_model", "try_export"]
 
 SIZE = (64, 96)
 TASKS: dict[str, dict[str, Any]] = {"semseg": {"num_classes": 5}, "depth": {}, "normals": {}}
-# Prompts live in a transformer's blocks: here in a Swin of a few channels.
+# Prompts live in a transformer's blocks: here of a few channels.
 _SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 2, "drop_path_rate": 0.0}
-_OWN_BACKBONES = {"TaskPrompter": {"backbone": "swin_t", "backbone_options": {"overrides": _SWIN}}}
+_VIT = {"embed_dim": 16, "depth": 4, "num_heads": 2}
+_OWN_BACKBONES = {
+    "TaskPrompter": {"backbone": "swin_t", "backbone_options": {"overrides": _SWIN}},
+    "TSPTransformer": {"backbone": "vit_base", "backbone_options": {"overrides": _VIT}},
+}
 COLUMNS: tuple[tuple[Format, Dynamic], ...] = (("onnx", "none"), ("torch_export", "none"), ("torch_export", "batch"))
 
 
