@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from data_modules import DenseDataModule
     from mtdense.models import DenseModule
+    from mtdense.reports.bench.train import StepTime
 
 __all__ = ["ALL_OPTIONS", "add_action", "all_architectures", "run_train"]
 
@@ -94,47 +95,68 @@ def run_train(args: argparse.Namespace) -> int:
     from mtdense.cli.bench_train_table import cells
     from mtdense.cli.profile import choose_device
     from mtdense.reports.bench.step import matrix_peak
-    from mtdense.reports.bench.train import Arrangement, time_steps
 
     if min(args.batch, args.runs, *(args.size or (1,))) < 1:
         raise ConfigError(f"--batch {args.batch} --runs {args.runs} --size {args.size}", "give numbers of 1 or more.")
     if args.json is not None:
         check_output("--json", args.json)
     device = choose_device(args.device)
-    modules, data = _build(args, device)
-    tasks = {name: list(module.tasks) for name, module in modules.items()}
-    if len({tuple(names) for names in tasks.values()}) > 1:
-        raise ConfigError(f"the experiments have different tasks: {tasks}", "name the same by `--data.tasks`.")
-    size = tuple(args.size or next(iter(data.values())).size)
-    plain = Arrangement()
-    arranged = {name: plain if name.endswith(_PLAIN) else Arrangement(args.precision, args.compile) for name in modules}
-    measured = {precision: matrix_peak(device, precision) for precision in {x.precision for x in arranged.values()}}
-    peaks = {name: measured[arrangement.precision] for name, arrangement in arranged.items()}
-    found = time_steps(modules, args.batch, size, args.labels, args.runs, args.seed, arranged, args.parts)
-    waits = {name: _data_seconds(module, args) for name, module in data.items()} if args.data_time else {}
+    precisions = {"32", args.precision} if args.beside_plain else {args.precision}
+    measured = {precision: matrix_peak(device, precision) for precision in precisions}
+    # Experiments are compared by steps in turn. All architectures together would not fit into memory.
+    groups = [[name] for name in all_architectures()] if args.all else [_named_once(args.config)]
+    found, waits, size = [], {}, tuple(args.size or ())
+    for group in groups:
+        rows, seconds, size = _measure(args, group, device, size)
+        found += rows
+        waits |= seconds
+    peaks = {row.name: measured["32" if row.name.endswith(_PLAIN) else args.precision] for row in found}
     _show(args, cells(found, args.batch, peaks, waits), size, measured[args.precision])
     if args.json is not None:
         _write(args, found, size, device, peaks, waits)
     return 0
 
 
+def _named_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ConfigError("an experiment is named twice", "name each once.")
+    return names
+
+
+def _measure(
+    args: argparse.Namespace, names: list[str], device: torch.device, size: tuple[int, ...]
+) -> tuple[list[StepTime], dict[str, float], tuple[int, ...]]:
+    """Steps of experiments or architectures in turn, seconds of their data where asked for, and the size of images."""
+    from mtdense.reports.bench.train import Arrangement, time_steps
+
+    modules, data = _build(args, names, device)
+    tasks = {name: list(module.tasks) for name, module in modules.items()}
+    if len({tuple(task_names) for task_names in tasks.values()}) > 1:
+        raise ConfigError(f"the experiments have different tasks: {tasks}", "name the same by `--data.tasks`.")
+    size = size or tuple(next(iter(data.values())).size)
+    plain = Arrangement()
+    arranged = {name: plain if name.endswith(_PLAIN) else Arrangement(args.precision, args.compile) for name in modules}
+    found = time_steps(modules, args.batch, size, args.labels, args.runs, args.seed, arranged, args.parts)
+    waits = {name: _data_seconds(module, args) for name, module in data.items()} if args.data_time else {}
+    return found, waits, size
+
+
 _PLAIN = " (plain)"
 
 
-def _build(args: argparse.Namespace, device: torch.device) -> tuple[dict[str, DenseModule], dict[str, DenseDataModule]]:
+def _build(
+    args: argparse.Namespace, names: list[str], device: torch.device
+) -> tuple[dict[str, DenseModule], dict[str, DenseDataModule]]:
     """Architectures and data, by name; plain ones beside the others if asked for."""
     import torch
 
     from mtdense.cli.lightning_cli import build_experiment
 
     if args.all:
-        named = {
-            name: (["base/procedural.yaml"], [*options, *ALL_OPTIONS]) for name, options in all_architectures().items()
-        }
+        known = all_architectures()
+        named = {name: (["base/procedural.yaml"], [*known[name], *ALL_OPTIONS]) for name in names}
     else:
-        if len(set(args.config)) < len(args.config):
-            raise ConfigError("an experiment is named twice", "name each once.")
-        named = {name: ([name], []) for name in args.config}
+        named = {name: ([name], []) for name in names}
     modules, data = {}, {}
     for name, (files, options) in named.items():
         for suffix in (_PLAIN, "") if args.beside_plain else ("",):
