@@ -47,8 +47,8 @@ SETTINGS = {"one-label": (ONE_LABEL, 1), "random-label": (RANDOM_LABEL, 2)}
 CASES: dict[str, tuple[str, torch.dtype, float, dict[str, Any]]] = {
     "one-label float32": ("one-label", torch.float32, 1e-5, {}),
     "random-label float32": ("random-label", torch.float32, 1e-5, {}),
-    # Far enough that the weights move; in float32 rounding would grow on the way. And divided by counts of labels: these
-    # differ between ranks, while means over images are the same by rank and over all.
+    # Far enough that the weights move; in float32 rounding would grow on the way. And divided by counts of labels:
+    # these differ between ranks, while means over images are the same by rank and over all.
     "random-label float64": ("random-label", torch.float64, 1e-3, {"loss_family": "atrc"}),
 }
 """{case: (setting, precision, learning rate, options)}."""
