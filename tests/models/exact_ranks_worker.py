@@ -29,10 +29,13 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     # Thresholds so wide that pseudo-labels count in an untrained network.
     "SemiSupervised": {"": {"value_threshold": 5.0, "vector_threshold": 3.0}},
     "MTLBaseline": {"": {}, "atrc": {"loss_family": "atrc"}},
-    # Its prompts live in a Swin or a ViT, and nowhere else.
+    # Prompts live in a Swin or a ViT, and nowhere else.
     "TaskPrompter": {
         "swin": {"backbone": "swin_t", "backbone_options": {"overrides": _SWIN}, "input_size": list(_SIZE)},
         "vit": {"backbone": "vit_base", "backbone_options": {"overrides": _VIT}, "input_size": list(_SIZE)},
+    },
+    "TSPTransformer": {
+        "": {"backbone": "vit_base", "backbone_options": {"overrides": _VIT}, "input_size": list(_SIZE)},
     },
 }
 
