@@ -28,6 +28,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "PromptedBaseline": {"prompting": "tsp"},
     "SingleTask": {"tasks": {"semseg": SPECS["semseg"]}},
     "TaskPrompter": {"backbone": "vit_base", "backbone_options": {"overrides": VIT}, "input_size": [64, 80]},
+    "TSPTransformer": {"backbone": "vit_base", "backbone_options": {"overrides": VIT}, "input_size": [64, 80]},
 }
 FAST = [("MTLBaseline", "uncertainty"), ("MTLBaseline", "mgda"), ("DiffusionMTL", "pcgrad")]
 PARTLY = {"semseg": [True, False], "depth": [False, False], "normals": [True, True]}

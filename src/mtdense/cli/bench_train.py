@@ -105,7 +105,9 @@ def run_train(args: argparse.Namespace) -> int:
     measured = {precision: matrix_peak(device, precision) for precision in precisions}
     # Experiments are compared by steps in turn. All architectures together would not fit into memory.
     groups = [[name] for name in all_architectures()] if args.all else [_named_once(args.config)]
-    found, waits, size = [], {}, tuple(args.size or ())
+    found: list[StepTime] = []
+    waits: dict[str, float] = {}
+    size = tuple(args.size or ())
     for group in groups:
         rows, seconds, size = _measure(args, group, device, size)
         found += rows
