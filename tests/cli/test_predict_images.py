@@ -121,3 +121,17 @@ def test_bad_commands(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> N
     ):
         code, err = mtdense_main(*arguments)
         assert code == 1 and words in err, err
+
+
+def test_nothing_of_the_user_is_written_over(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png", (30, 40))
+    label = picture(tmp_path / "depth" / "a.png", (30, 40)).read_bytes()
+    command = ("predict", "--ckpt_path", checkpoint, "--images", tmp_path / "images", "--out", tmp_path)
+    code, err = mtdense_main(*command)
+    assert code == 1 and "has files that are not of" in err and "take another folder" in err
+    assert (tmp_path / "depth" / "a.png").read_bytes() == label
+    for wrong in (("--every", "0"), ("--max_frames", "0"), ("--png_scale", "0"), ("--png_scale", "nan")):
+        code, err = mtdense_main(*command[:-1], tmp_path / "out", *wrong)
+        assert code == 1 and wrong[0] in err and not (tmp_path / "out").exists()
+    for _ in range(2):  # its own files it may replace
+        assert mtdense_main(*command[:-1], tmp_path / "out")[0] == 0

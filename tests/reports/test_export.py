@@ -14,6 +14,7 @@ import torch
 from mtdense.core.errors import ConfigError
 from mtdense.reports.export import ExportedModel, check_export, write_export
 from mtdense.reports.export.architectures import COLUMNS, architectures, tiny_model, try_export
+from mtdense.reports.export.check import _difference
 from tests.checkpoints import SPECS, save_checkpoint, small_model
 
 Main = Callable[..., tuple[int, str]]
@@ -105,3 +106,10 @@ def test_every_architecture_does_what_is_listed(name: str) -> None:
                 try_export(model, fmt, dynamic)
         else:
             assert try_export(model, fmt, dynamic) <= 1e-4
+
+
+def test_what_is_not_a_number_is_no_agreement() -> None:
+    wanted = torch.zeros(1, 2, 2)
+    found = torch.tensor([[[0.0, float("nan")], [0.0, 0.0]]])
+    assert _difference(wanted, found, wanted, (2, 2)) == float("inf")
+    assert _difference(wanted, wanted, wanted, (2, 2)) == 0.0

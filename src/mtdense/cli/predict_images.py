@@ -27,6 +27,10 @@ def run_images(arguments: Sequence[str]) -> int:
         raise ConfigError("`mtdense predict --images` without a model", "name one by --ckpt_path.")
     if not args.images:
         raise ConfigError("`--images` without a path", "name image files, folders or globs.")
+    if args.every < 1 or (args.max_frames is not None and args.max_frames < 1):
+        raise ConfigError(f"--every {args.every} --max_frames {args.max_frames}", "give whole numbers of 1 or more.")
+    if not 0 < args.png_scale < float("inf"):
+        raise ConfigError(f"--png_scale {args.png_scale}", "give a number above 0: levels per metre.")
 
     from mtdense.data.given_camera import given_camera
     from mtdense.data.pictures import find_sources
@@ -48,6 +52,7 @@ def run_images(arguments: Sequence[str]) -> int:
         device=args.device,
     )
     out = args.out or _default_folder(Path(args.ckpt_path))
+    _check_free(out, [*predictor.tasks, "sheets", "gallery"])
     checksum = file_checksum(info.path)
     about = {"checkpoint": str(args.ckpt_path), "checkpoint_sha256": checksum, "method": info.about.get("method")}
     wanted = Wanted(args.raw, args.png_scale, args.sheets, args.gallery, args.video, args.every, args.max_frames)
@@ -107,6 +112,15 @@ def _parser() -> argparse.ArgumentParser:
         help="package besides mtdense whose classes the checkpoint may name",
     )  # fmt: skip
     return parser
+
+
+def _check_free(out: Path, folders: Sequence[str]) -> None:
+    """Refuses to write over what no prediction wrote, such as photographs and labels in folders named as tasks."""
+    taken = [name for name in folders if (out / name).is_dir() and any((out / name).iterdir())]
+    if taken and not (out / "predictions.json").is_file():
+        raise ConfigError(
+            f"{out / taken[0]} has files that are not of `mtdense predict --images`", "take another folder for `--out`."
+        )
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:

@@ -73,7 +73,7 @@ class Gallery:
         height, width = photo.picture.shape[:2]
         shown = {panel.title: self._place(id, panel) for panel in maps}
         links = {what: self._address(path) for what, path in files.items()}
-        plain = [Panel(panel.title, panel.picture[:0], panel.legend) for panel in maps]  # pixels are not kept
+        plain = [Panel(panel.title, panel.picture[:0].copy(), panel.legend) for panel in maps]  # no pixels are kept
         self._cards.append(_Card(id, (height, width), self._place(id, photo), shown, plain, links))
 
     def add_videos(self, id: str, files: dict[str, Path]) -> None:

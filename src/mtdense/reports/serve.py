@@ -114,7 +114,10 @@ def _page(gradio: Any, predictor: Predictor) -> Any:
             f"(it sees {height} × {width} pixels). Nothing leaves this machine."
         )
         with gradio.Row():
-            photo = gradio.Image(type="filepath", label="photograph", sources=["upload", "clipboard"], height=360)
+            # No mode: the file comes as it is, and is read, and refused, by our own reader.
+            photo = gradio.Image(
+                type="filepath", image_mode=None, label="photograph", sources=["upload", "clipboard"], height=360
+            )
             with gradio.Column():
                 tile = gradio.Slider(1, 6, value=1, step=0.5, label="tiles: look this many times closer (1: whole)")
                 button = gradio.Button("Predict", variant="primary")

@@ -212,7 +212,12 @@ def test_printed_improvements_stand_beside_ours(runs: Runs) -> None:
     rows = (replace(ROWS[0], paper=Printed()), replace(ROWS[1], paper=Printed({"semseg": 3.0, "depth": 0.1})))
     semseg, depth = row_of(show(runs, make_table(rows, value_kind="improvement")), "mtl").cells
     assert semseg.ours.values == pytest.approx((10, 11)) and depth.ours.values == pytest.approx((0.2, 0.1))
-    assert semseg.difference == pytest.approx(7.5)
+    assert semseg.difference == semseg.better_by == pytest.approx(7.5)
+    assert depth.difference == depth.better_by == pytest.approx(0.05)
+    # A row whose backbone the paper does not name is compared all the same.
+    unnamed = (rows[0], replace(rows[1], backbone=None))
+    cells = row_of(show(runs, make_table(unnamed, value_kind="improvement")), "mtl").cells
+    assert cells[0].ours.values == pytest.approx((10, 11))
     assert row_of(show(runs, make_table(rows, value_kind="improvement")), "stl").cells[0].ours is None
 
 

@@ -96,6 +96,8 @@ def _difference(wanted: Tensor, found: Tensor, logits: Tensor, size: Sequence[in
     if wanted.shape != found.shape or wanted.dtype != found.dtype:
         return float("inf")
     if wanted.dtype.is_floating_point:
+        if not bool(found.isfinite().all()):
+            return float("inf")  # a maximum would pass over NaN
         scale = max(1.0, float(wanted.abs().max()))
         return float((wanted - found).abs().max()) / scale
     changed = wanted != found

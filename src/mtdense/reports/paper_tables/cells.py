@@ -209,6 +209,7 @@ def _cell(
         measured = Measured(gain.seeds, gain.values) if gain is not None else None
     return ShownCell(
         column=column,
+        is_gain=block.value_kind == "improvement",
         printed=row.paper.values.get(task),
         corrected=row.paper.corrected.get(task),
         suspect=task in row.suspect,

@@ -99,6 +99,7 @@ class ShownCell:
 
     Args:
         column: What is scored.
+        is_gain: The table prints how much better the row is than its reference; larger is better, whatever the metric.
         printed: As the paper prints it; None where it prints none.
         corrected: What arithmetic proves instead; None where the print stands.
         suspect: The printed figure is probably of another metric.
@@ -109,6 +110,7 @@ class ShownCell:
     """
 
     column: PaperColumn
+    is_gain: bool = False
     printed: float | None = None
     corrected: float | None = None
     suspect: bool = False
@@ -131,8 +133,9 @@ class ShownCell:
 
     @property
     def better_by(self) -> float | None:
-        """The difference, positive where ours is better."""
-        return None if self.difference is None else self.difference * (1 if self.column.higher_is_better else -1)
+        """The difference, positive where ours is better, as gains are already."""
+        larger_is_better = self.is_gain or self.column.higher_is_better
+        return None if self.difference is None else self.difference * (1 if larger_is_better else -1)
 
 
 @dataclass(frozen=True)

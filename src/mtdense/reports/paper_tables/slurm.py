@@ -21,7 +21,7 @@ _SCRIPT = """\
 #SBATCH --cpus-per-task=8
 #SBATCH --gpus=1
 #SBATCH --time={hours}:00:00
-#SBATCH --signal=INT@120
+#SBATCH --signal=B:INT@120
 #SBATCH --output={out}/slurm-%A_%a.log
 set -euo pipefail
 cd {here}
