@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mtdense.cli.allow_module import add_allow_module
 from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
 
@@ -40,10 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--dynamic", choices=("none", "batch", "size"), default="none",
         help="what of the input may vary: nothing, the batch, or batch, height and width (%(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--allow_module", "--allow-module", action="append", default=[], metavar="PKG",
-        help="package besides mtdense whose classes the checkpoint may name",
-    )  # fmt: skip
+    add_allow_module(parser)
     parser.set_defaults(func=run)
 
 

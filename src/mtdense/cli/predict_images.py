@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtdense.cli.allow_module import add_allow_module
 from mtdense.core.errors import ConfigError, DataError
 
 __all__ = ["run_images"]
@@ -107,10 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         help="index.html with its pictures beside it, all in one file, or none (%(default)s)",
     )  # fmt: skip
     files.add_argument("--video", action="store_true", help="put a video's predictions together to a video")
-    parser.add_argument(
-        "--allow_module", "--allow-module", action="append", default=[], metavar="PKG",
-        help="package besides mtdense whose classes the checkpoint may name",
-    )  # fmt: skip
+    add_allow_module(parser)
     return parser
 
 

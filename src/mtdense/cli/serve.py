@@ -8,6 +8,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+from mtdense.cli.allow_module import add_allow_module
 from mtdense.core.errors import ConfigError
 
 __all__ = ["add_parser", "run"]
@@ -27,10 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
     parser.add_argument("--max_megabytes", type=float, default=20.0, help="largest file taken (%(default)g)")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    parser.add_argument(
-        "--allow_module", "--allow-module", action="append", default=[], metavar="PKG",
-        help="package besides mtdense whose classes the checkpoint may name",
-    )  # fmt: skip
+    add_allow_module(parser)
     parser.set_defaults(func=run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mtdense.cli.allow_module import add_allow_module
 from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
 
@@ -16,7 +17,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     pack = actions.add_parser("pack", help="a checkpoint's weights and what builds the network, as safetensors")
     pack.add_argument("--ckpt_path", type=Path, required=True, metavar="FILE", help="checkpoint of `mtdense fit`")
     pack.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors to write")
-    _allow(pack)
+    add_allow_module(pack)
     pack.set_defaults(func=run_pack)
     push = actions.add_parser("push", help="upload a packed file to the Hugging Face Hub, with a page about it")
     push.add_argument("file", type=Path, metavar="FILE", help="of `mtdense weights pack`")
@@ -26,15 +27,8 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     pull = actions.add_parser("pull", help="fetch a packed file from the Hugging Face Hub")
     pull.add_argument("address", metavar="ADDRESS", help="hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
     pull.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors to write")
-    _allow(pull)
+    add_allow_module(pull)
     pull.set_defaults(func=run_pull)
-
-
-def _allow(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow_module", "--allow-module", action="append", default=[], metavar="PKG",
-        help="package besides mtdense whose classes the file may name",
-    )  # fmt: skip
 
 
 def run_pack(args: argparse.Namespace) -> int:

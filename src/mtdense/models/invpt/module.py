@@ -11,10 +11,24 @@ from mtdense.models.agreement import check_choice
 from mtdense.models.base import DenseModule
 from mtdense.models.invpt.network import InvPTNetwork
 
-__all__ = ["PRESETS", "InvPT"]
+__all__ = ["PRESETS", "InvPT", "decoder_widths"]
 
 PRESETS = {"paper": (512, 64), "small": (128, 16), "tiny": (12, 4)}
 """Channels of a task's preliminary feature, and further channels of the stages, of each preset."""
+
+
+def decoder_widths(preset: str, preliminary: int | None, channels: int) -> tuple[int, int, tuple[int, int, int]]:
+    """Channels of a task's preliminary feature, inside its preliminary decoder, and of the stages.
+
+    Args:
+        preset: One of `PRESETS`.
+        preliminary: Channels inside the preliminary decoder; None: the preset's.
+        channels: Of the backbone's last map.
+    """
+    width, extra = PRESETS[preset]
+    base = width + extra
+    hidden = preliminary or (channels if preset == "paper" else min(width, channels))
+    return width, hidden, (base, base // 2, base // 4)
 
 
 class InvPT(DenseModule):
@@ -59,9 +73,6 @@ class InvPT(DenseModule):
             )
         if h["unused_parts"] and len(set(backbone.strides)) > 1:
             raise ConfigError("`unused_parts` of a network that the official code lacks", "use it with a ViT only.")
-        width, extra = PRESETS[h["preset"]]
-        base = width + extra
-        channels = backbone.channels[-1]
-        hidden = h["preliminary_width"] or (channels if h["preset"] == "paper" else min(width, channels))
+        widths = decoder_widths(h["preset"], h["preliminary_width"], backbone.channels[-1])
         outputs = {name: task.num_outputs for name, task in self.tasks.items()}
-        return InvPTNetwork(backbone, outputs, width, hidden, (base, base // 2, base // 4), h["unused_parts"])
+        return InvPTNetwork(backbone, outputs, *widths, h["unused_parts"])

@@ -10,7 +10,7 @@ from mtdense.backbones import VisionTransformer
 from mtdense.core.errors import ConfigError
 from mtdense.models.agreement import check_choice
 from mtdense.models.base import DenseModule
-from mtdense.models.invpt.module import PRESETS
+from mtdense.models.invpt.module import PRESETS, decoder_widths
 from mtdense.models.tsp_transformer.network import Placement, PromptPlan, TSPNetwork
 
 __all__ = ["PRESETS", "TSPTransformer"]
@@ -73,9 +73,6 @@ class TSPTransformer(DenseModule):
                 f"prompts of tasks in the backbone '{h['backbone']}', which is no ViT of four maps",
                 "use vit_base, vit_large, or another of timm's plain ViTs.",
             )
-        width, extra = PRESETS[h["preset"]]
-        base = width + extra
-        channels = backbone.channels[-1]
-        hidden = h["preliminary_width"] or (channels if h["preset"] == "paper" else min(width, channels))
+        widths = decoder_widths(h["preset"], h["preliminary_width"], backbone.channels[-1])
         outputs = {name: task.num_outputs for name, task in self.tasks.items()}
-        return TSPNetwork(backbone, outputs, width, hidden, (base, base // 2, base // 4), plan, h["unused_parts"])
+        return TSPNetwork(backbone, outputs, *widths, plan, h["unused_parts"])
