@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtdense.cli.lightning_cli import build_experiment
+from mtdense.cli.building import build_experiment
 from mtdense.models import DenseModule
 from mtdense.models.outputs import Outputs
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mtdense.cli.building import build_experiment
 from mtdense.cli.configs import merged_configs
-from mtdense.cli.lightning_cli import build_experiment
 from mtdense.core.experiments import experiment_names
 from mtdense.data.cityscapes.official_writer import write_cityscapes_replica
 from mtdense.data.nyud.atrc_writer import write_atrc_replica

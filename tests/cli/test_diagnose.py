@@ -72,7 +72,7 @@ def test_numbers_of_the_whole_data_set(runs: dict[str, Path], mtdense_main: Main
 
 def batches_of(run: Path) -> list:
     """The test batches of a run's data."""
-    from mtdense.cli.lightning_cli import build_data
+    from mtdense.cli.building import build_data
     from mtdense.models.checkpoint import read_checkpoint
 
     data = build_data(read_checkpoint(run / "checkpoints" / "last.ckpt"))

@@ -17,8 +17,8 @@ import wandb
 from jsonargparse import Namespace
 
 from mtdense.cli import lightning_cli
+from mtdense.cli.building import build_experiment
 from mtdense.cli.configs import merged_configs
-from mtdense.cli.lightning_cli import build_experiment
 from mtdense.cli.main import main
 from mtdense.cli.wandb_runs import respect_environment, sweep_run_folder
 from mtdense.core.errors import ConfigError

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import mtdense
 from mtdense.backbones import create_backbone
-from mtdense.cli.lightning_cli import build_experiment
+from mtdense.cli.building import build_experiment
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from mtdense.models import DenseModule
 from mtdense.models.invpt.published import official_sources

@@ -152,7 +152,7 @@ def _build(
     """Architectures and data, by name; plain ones beside the others if asked for."""
     import torch
 
-    from mtdense.cli.lightning_cli import build_experiment
+    from mtdense.cli.building import build_experiment
 
     if args.all:
         known = all_architectures()

@@ -6,15 +6,29 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning import LightningDataModule
+
 from mtdense.cli.configs import merge
 from mtdense.core.errors import ConfigError
-from mtdense.models.checkpoint import CheckpointInfo
+from mtdense.models import DenseModule
+from mtdense.models.checkpoint import CheckpointInfo, resolve_class
 from mtdense.reports.canonical import plain
 
-__all__ = ["checkpoint_config"]
+__all__ = ["check_classes", "checkpoint_config"]
 
 # Come from the data in training, and are never the user's to say.
 _LINKED = ("tasks", "input_size")
+
+
+def check_classes(checkpoint: CheckpointInfo) -> None:
+    """Finds the classes of a checkpoint's model and data, before anything is built of them.
+
+    Raises:
+        MTDenseError: One of them is missing, or is not what it stands for.
+    """
+    resolve_class(checkpoint.model_class, DenseModule)
+    if checkpoint.data_class is not None:
+        resolve_class(checkpoint.data_class, LightningDataModule)
 
 
 def checkpoint_config(info: CheckpointInfo, arguments: Sequence[str], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             f"{len(args.names)} names for {len(args.ckpt_path)} checkpoints", "give `--names` one for each, in order."
         )
     # Lightning takes seconds to import.
-    from mtdense.cli.lightning_cli import build_data
+    from mtdense.cli.building import build_data
     from mtdense.cli.profile import choose_device
     from mtdense.cli.run_folder import default_run_folder
     from mtdense.core import track

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
-import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +19,7 @@ import data_modules  # noqa: F401 - short class names in YAML are found among im
 import mtdense.models  # noqa: F401 - likewise
 from data_modules import DenseDataModule
 from mtdense.backbones import weights_follow
-from mtdense.cli.checkpoint_args import checkpoint_config
+from mtdense.cli.checkpoint_args import check_classes, checkpoint_config
 from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option
 from mtdense.cli.failures import EndWithTheOthers, explained
 from mtdense.cli.main import LIGHTNING
@@ -42,7 +39,7 @@ from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
 from mtdense.models import DenseModule
 from mtdense.models.baselines import read_baselines
-from mtdense.models.checkpoint import CheckpointInfo, import_allowed, read_checkpoint, resolve_class
+from mtdense.models.checkpoint import CheckpointInfo, import_allowed, read_checkpoint
 from mtdense.reports.architecture_figures import ArchitectureFigures
 from mtdense.reports.canonical import plain
 from mtdense.reports.failures import FailureReport, FiniteGradients
@@ -53,11 +50,7 @@ from mtdense.training.callbacks import RandomState, SaveLast
 from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from mtdense.training.loading import RestoreLoader
 
-__all__ = ["NO_ROOT", "MTDenseCLI", "build_data", "build_experiment", "build_model", "run_lightning"]
-
-
-NO_ROOT = "."
-"""Folder of data that `build_experiment` names where nobody else does."""
+__all__ = ["MTDenseCLI", "run_lightning"]
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -240,90 +233,6 @@ class MTDenseCLI(LightningCLI):
         return super()._instantiate_trainer(config, [*callbacks, *extra])
 
 
-class _BuildOnly(MTDenseCLI):
-    """Parses as `fit` does, and stops when data module and model are there."""
-
-    def before_instantiate_classes(self) -> None:
-        """Nothing: there is no run."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """A trainer that nobody asks for anything."""
-        return L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
-
-
-def build_model(names: Sequence[str], options: Sequence[str] = ()) -> tuple[DenseModule, tuple[int, int]]:
-    """The model of an experiment, without weights or a run: (model, input size); see `build_experiment`."""
-    model, data = build_experiment(names, options)
-    height, width = data.size
-    return model, (height, width)
-
-
-def build_experiment(names: Sequence[str], options: Sequence[str] = ()) -> tuple[DenseModule, DenseDataModule]:
-    """Model and data module of an experiment, without weights or a run; of the data nothing is read.
-
-    Args:
-        names: Configurations, as `--config` takes them.
-        options: Further options of `mtdense fit`.
-
-    Raises:
-        MTDenseError: Any fault that the user can mend.
-    """
-    quiet()
-    config = merge(merged_configs([BASE_CONFIG]), merged_configs(names))
-    # The class of a data set wants its folder; nothing is read from it.
-    config = merge({"data": {"init_args": {"root": NO_ROOT}}} if _takes_root(config) else {}, config)
-    cli = _build(config, options, None)
-    return cli.model, cli.datamodule
-
-
-def build_data(checkpoint: CheckpointInfo, names: Sequence[str] = (), options: Sequence[str] = ()) -> DenseDataModule:
-    """The data of a checkpoint, or what configurations and options say of data over them.
-
-    Args:
-        checkpoint: Its classes are checked here.
-        names: Configurations, as `--config` takes them.
-        options: Further options of `mtdense test`.
-
-    Raises:
-        MTDenseError: Any fault that the user can mend.
-    """
-    quiet()
-    _check_classes(checkpoint)
-    config = checkpoint_config(checkpoint, options, merged_configs(names))
-    if not config.get("data"):
-        raise ConfigError(f"{checkpoint.path} does not name its data", "name them by `--config` or `--data`.")
-    data: DenseDataModule = _build(merge(merged_configs([BASE_CONFIG]), config), options, checkpoint).datamodule
-    return data
-
-
-def _build(config: dict[str, Any], options: Sequence[str], checkpoint: CheckpointInfo | None) -> MTDenseCLI:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(yaml.safe_dump(plain(config), sort_keys=False), encoding="utf-8")
-        logging.disable(logging.INFO)
-        try:
-            with weights_follow():
-                return _BuildOnly(["fit", "--config", str(path), *options], checkpoint, None)
-        finally:
-            logging.disable(logging.NOTSET)
-
-
-def _check_classes(checkpoint: CheckpointInfo) -> None:
-    resolve_class(checkpoint.model_class, DenseModule)
-    if checkpoint.data_class is not None:
-        resolve_class(checkpoint.data_class, L.LightningDataModule)
-
-
-def _takes_root(config: dict[str, Any]) -> bool:
-    path = str(config.get("data", {}).get("class_path", ""))
-    module, _, name = path.rpartition(".")
-    found = getattr(importlib.import_module(module), name, None) if module == "data_modules" else None
-    return found is not None and "root" in inspect.signature(found.__init__).parameters
-
-
 def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     """Runs `fit`, `validate`, `test` or `predict` and gives the finished command back.
 
@@ -358,7 +267,7 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     # Not before the checkpoint is known to hide nothing.
     import_allowed(allow)
     if checkpoint is not None:
-        _check_classes(checkpoint)
+        check_classes(checkpoint)
         config = checkpoint_config(checkpoint, rest, config)
     with tempfile.TemporaryDirectory() as folder:
         # One file of all: the parser would refuse arguments of a class that only a later file names.

@@ -41,7 +41,7 @@ def run_profile(args: argparse.Namespace) -> int:
     """
     import torch
 
-    from mtdense.cli.lightning_cli import build_model
+    from mtdense.cli.building import build_model
     from mtdense.reports.profile import count_cost, measure
 
     if args.depth < 0:

@@ -34,8 +34,8 @@ def build_row(
     Raises:
         ConfigError: The suite lacks the row's method, or its configuration is at fault.
     """
+    from mtdense.cli.building import build_experiment
     from mtdense.cli.configs import merge
-    from mtdense.cli.lightning_cli import build_experiment
     from mtdense.reports.paper_tables.definition import row_overrides
 
     if row.experiment is None:

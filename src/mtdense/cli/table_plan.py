@@ -102,7 +102,7 @@ def _macs(config: dict[str, Any]) -> float:
     import torch
     import yaml
 
-    from mtdense.cli.lightning_cli import build_model
+    from mtdense.cli.building import build_model
     from mtdense.reports.profile import count_cost
 
     with tempfile.TemporaryDirectory() as folder:

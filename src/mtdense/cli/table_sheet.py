@@ -83,7 +83,7 @@ def _checkpoint(source: Source) -> Path:
 
 
 def _data(source: Source) -> DenseDataModule:
-    from mtdense.cli.lightning_cli import build_data
+    from mtdense.cli.building import build_data
     from mtdense.models.checkpoint import read_checkpoint
 
     options = getattr(source.run, "place_options", ())

@@ -102,7 +102,7 @@ def _import_model(args: argparse.Namespace) -> None:
     import torch
 
     from mtdense.backbones.weights import read_state_dict
-    from mtdense.cli.lightning_cli import NO_ROOT, build_experiment
+    from mtdense.cli.building import NO_ROOT, build_experiment
     from mtdense.data.label_coding import parse_axes
     from mtdense.models.imported import imported_checkpoint, imported_state
     from mtdense.reports.canonical import file_checksum
