@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.reports import metric_unit
 from mtdense.tasks import Depth, LossTerms
 
 
@@ -115,6 +116,7 @@ def test_scores_in_the_other_unit(unit):
     }
     other = {"disparity": "metres", "metres": "disparity"}[unit]
     metric = task.metrics()[f"RMSE_{other}"]
+    assert metric_unit(task, metric) == other and metric_unit(task, task.metrics()["RMSE"]) == unit
     task.update_metric(metric, prediction, target, task.valid(target), {"meta": meta})
     # 25 / 5 to 25 / 4; 0 has none; 25 / 50 to at most 80; 25 / 0.25 is too much.
     assert metric.compute().item() == pytest.approx(math.sqrt((1.25**2 + 79.5**2) / 2))
