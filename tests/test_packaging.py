@@ -13,10 +13,12 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 import mtdense
 
@@ -256,10 +258,16 @@ def test_wheel_has_every_module_and_experiment(wheel: Path) -> None:
     assert inside == expected
 
 
-def test_installed_wheel_finds_its_experiments(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the wheel alone is installed; what it needs comes from the environment of the tests."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), str(wheel)]
     subprocess.run(command, check=True)
+    return folder
+
+
+def test_installed_wheel_finds_its_experiments(site: Path, tmp_path: Path) -> None:
     code = """
 import mtdense, data_modules
 from importlib.metadata import version
@@ -281,3 +289,27 @@ print(*[resolve_experiment(name).relative_to(experiments_root()).as_posix() for 
     assert same_version == "True"
     shipped = sorted(p.relative_to(ROOT / "experiments").as_posix() for p in (ROOT / "experiments").rglob("*.yaml"))
     assert names.split() == shipped and shipped
+
+
+def test_the_program_works_from_the_wheel_alone(site: Path, tmp_path: Path) -> None:
+    """Train, test and predict in an empty folder, by the installed files and no others."""
+    environment = dict(os.environ, PYTHONPATH=str(site), OMP_NUM_THREADS="1")
+    Image.fromarray(np.full((40, 60, 3), 127, np.uint8)).save(tmp_path / "room.png")
+    tiny = ["--model.backbone=tiny", "--model.preset=tiny", "--data.train_images=8", "--data.test_images=4"]
+    few = [
+        "--trainer.max_steps=1",
+        "--trainer.val_check_interval=1",
+        "--trainer.accelerator=cpu",
+        "--data.num_workers=0",
+    ]
+    experiment = ["--config", "procedural/one-label/mtl_baseline-resnet18.yaml", "--run_dir", "run"]
+    last = ["--ckpt_path", "run/checkpoints/last.ckpt"]
+    for command in (
+        ["fit", *experiment, *tiny, *few],
+        ["test", *last, "--trainer.accelerator=cpu"],
+        ["predict", *last, "--images", "room.png", "--out", "out"],
+    ):
+        run = [sys.executable, "-m", "mtdense", *command]
+        done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "records" / "test.json").is_file() and (tmp_path / "out" / "index.html").is_file()
