@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
+from data_modules.workers import worker_init
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.suggest import did_you_mean
 from mtdense.data import (
@@ -32,24 +32,10 @@ from mtdense.data import (
     read_label_mask,
     require_labels,
 )
-from mtdense.data.memory import keep_freed_memory
 from mtdense.tasks import build_label_kinds
 from mtdense.training.loading import ResumableLoader
 
-__all__ = ["DenseDataModule", "worker_init"]
-
-
-def worker_init(worker_id: int) -> None:
-    """Keeps each worker process to one thread: parallel work is the loader's business; so is the end of workers.
-
-    A terminal sends Ctrl-C to all processes; the main one must finish its step or validation with their help.
-    """
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    keep_freed_memory()
+__all__ = ["DenseDataModule"]
 
 
 class DenseDataModule(LightningDataModule, ABC):

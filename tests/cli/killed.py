@@ -11,7 +11,8 @@ then it is given until it ends. Moments are logged in F/moments.txt before the k
     validation:N                               in the N-th validation batch of that process
 
 A moment that ends in ":ctrl-c" sends SIGINT to the whole process group instead, as a terminal does; one that ends in
-":sigterm" or ":sigusr1" that signal to the process, as a batch scheduler does.
+":sigterm" or ":sigusr1" that signal to the process, as a batch scheduler does; in ":sigterm:group" or ":sigusr1:group",
+from outside to the whole group, data workers included, as torchrun, SLURM and systemd do.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ class Killer:
     """Kills this process at a moment; without one it only makes training depend on torch's global generator."""
 
     def __init__(self, moment: str | None, log: Path) -> None:
-        self.kind, *self.where = (moment or "never").split(":")
+        self.kind, *self.where = (moment or "never").removesuffix(":group").split(":")
         self.signal = _SIGNALS.get(self.where[-1]) if self.where else None
         self.moment = moment
         if self.signal is not None:
@@ -62,7 +65,10 @@ class Killer:
             stream.write(f"{self.moment}\n")
             stream.flush()
             os.fsync(stream.fileno())
-        if self.signal is signal.SIGINT:
+        if self.signal is not None and str(self.moment).endswith(":group"):
+            subprocess.run(["sh", "-c", f"kill -{self.signal.name[3:]} 0"], check=False)
+            time.sleep(0.5)  # for the workers, too, to hear it
+        elif self.signal is signal.SIGINT:
             os.killpg(0, signal.SIGINT)
         else:
             os.kill(os.getpid(), self.signal or signal.SIGKILL)

@@ -54,7 +54,8 @@ def run_killed(folder: Path, moments: list[list[str]], *options: str) -> tuple[d
         place = Path(run["folder"])
         codes = json.loads((place / "codes.json").read_text())
         logged = (place / "moments.txt").read_text().split() if run["moments"] else []
-        ends = [ENDS.get(moment.split(":")[-1], -signal.SIGKILL) for moment in run["moments"]]
+        asked = [moment.removesuffix(":group").split(":")[-1] for moment in run["moments"]]
+        ends = [ENDS.get(how, -signal.SIGKILL) for how in asked]
         assert codes == [*ends, 0], (place / "output.txt").read_text()
         assert logged == run["moments"]
     first, *others = [outcome(Path(run["folder"]) / "run") for run in runs]
@@ -109,9 +110,10 @@ def test_killed_runs_end_alike(tmp_path: Path) -> None:
         assert_same(first, other)
 
 
-def test_ctrl_c_with_workers_saves_and_goes_on(tmp_path: Path) -> None:
+def test_signals_to_all_processes_spare_the_workers_and_the_run_goes_on(tmp_path: Path) -> None:
     # In a validation, in the step before one, and in the middle of an epoch.
-    first, others = run_killed(tmp_path, [["validation:4:ctrl-c", "batch:29:start:ctrl-c", "batch:46:start:ctrl-c"]])
+    asked = ["validation:4:ctrl-c", "batch:29:start:sigusr1:group", "batch:46:start:sigterm:group"]
+    first, others = run_killed(tmp_path, [asked])
     assert_same(first, others[0])
     output = (tmp_path / "01" / "output.txt").read_text()
     assert output.count("Stopping after this step or validation") == 3
