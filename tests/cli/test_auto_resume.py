@@ -10,6 +10,7 @@ import torch
 
 from mtdense.cli.resume import newest_checkpoint
 from mtdense.core.errors import CheckpointError
+from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from tests.cli.test_lightning import MULTI, SMALL, Main, record
 
 AUTO = ("--resume", "auto")
@@ -75,6 +76,30 @@ def test_one_command_begins_goes_on_and_ends(mtdense_main: Main, tmp_path: Path,
     code, err = mtdense_main("test", "--ckpt_path", last)
     assert code == 1
     assert "last.ckpt is damaged" in err
+
+
+def test_without_validation_epochs_end_with_a_save(
+    mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, saved = AtomicCheckpointIO.save_checkpoint, []
+
+    def noted(self: AtomicCheckpointIO, checkpoint: dict, path: Path, **options: object) -> None:
+        saved.append(checkpoint["global_step"])
+        save(self, checkpoint, path, **options)
+        if saved[-1] == 6:
+            save(self, checkpoint, tmp_path / "again" / "checkpoints" / "last.ckpt")
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", noted)
+    # Epochs of three steps: each save falls on the end of one.
+    command = ("fit", *MULTI, *SMALL, "--data", "tests.cli.no_validation.NoValidation", "--save_every", "3", *AUTO)
+    command = (*command, "--trainer.max_steps", "8", "--trainer.check_val_every_n_epoch", "1")
+    command = (*command, "--trainer.val_check_interval", "1.0")
+    for run in ("whole", "again"):
+        code, err = mtdense_main(*command, "--run_dir", tmp_path / run)
+        assert code == 0, err
+    assert saved == [3, 6, 8, 8]
+    whole, again = (record(tmp_path / run, "fit")["weights_sha256"] for run in ("whole", "again"))
+    assert whole == again
 
 
 def test_it_goes_with_no_other_way_of_beginning(mtdense_main: Main, tmp_path: Path) -> None:

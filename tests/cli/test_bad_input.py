@@ -177,6 +177,24 @@ def test_nan_weights_do_not_pass_silently_either(mtdense_main: Main, tmp_path: P
     assert "not finite" in one_error(err)
 
 
+def test_the_best_checkpoint_is_not_overwritten_by_nan_weights(mtdense_main: Main, tmp_path: Path) -> None:
+    (tmp_path / "nan.yaml").write_text(
+        "trainer:\n"
+        "  val_check_interval: 1\n"
+        "  callbacks:\n"
+        "    - class_path: tests.cli.poison.PoisonWeights\n"
+        "      init_args: {step: 2}\n"
+        "    - class_path: lightning.pytorch.callbacks.ModelCheckpoint\n"
+        "      init_args: {filename: best, monitor: step, mode: max, enable_version_counter: false}\n"
+    )
+    code, err = mtdense_main("fit", *MULTI, *SMALL, "--config", tmp_path / "nan.yaml", "--run_dir", tmp_path / "run")
+    assert code == DIVERGED
+    assert "weights are not finite after step 2: network." in one_error(err)
+    for name in ("best", "last"):
+        kept = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert kept["global_step"] == 1
+
+
 def test_continuing_one_run_in_the_folder_of_another(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
     other = fit(mtdense_main, tmp_path / "other")
     before = other.read_bytes()

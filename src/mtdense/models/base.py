@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
-from mtdense.core.errors import ConfigError, NonFiniteLossError
+from mtdense.core.errors import ConfigError
 from mtdense.data.sample import Batch
 from mtdense.metrics import DeltaM
 from mtdense.models.agreement import check_data_tasks, check_loss_weights, check_output_kinds
@@ -36,7 +36,7 @@ from mtdense.training import (
     create_optimizer,
     create_schedule,
 )
-from mtdense.training.distributed import sum_over_ranks
+from mtdense.training.finite import check_loss, check_weights
 from mtdense.training.weighting import StepInfo, WeightingName, create_weighting
 
 __all__ = ["DenseModule", "LossFamily"]
@@ -250,7 +250,7 @@ class DenseModule(L.LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch, logged and known to be finite."""
         total, losses = self.training_loss(batch)
-        self._stop_if_not_finite(total, losses, batch)
+        check_loss(total, losses, self.weighting, batch["id"], self.global_step + 1)
         size = batch["image"].shape[0]
         # Under DDP each rank holds its share times the number of ranks: only their mean is the loss.
         self.log("train/loss", total.detach(), batch_size=size, prog_bar=True, sync_dist=True)
@@ -263,18 +263,6 @@ class DenseModule(L.LightningModule, ABC):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Tells the weighting."""
         self.weighting.before_step()
-
-    def _stop_if_not_finite(self, total: Tensor, losses: Mapping[str, Tensor], batch: Batch) -> None:
-        bad = sum_over_ranks((~torch.isfinite(total.detach())).float())
-        if bad.item() == 0:
-            return
-        names = [name for name, value in losses.items() if not bool(torch.isfinite(value.detach()).all())]
-        raise NonFiniteLossError(
-            f"the loss is not finite in step {self.global_step + 1}: {', '.join(names) or 'on another rank'}; "
-            f"images of this batch: {', '.join(batch['id'])}",
-            "look at these images and their labels, lower `lr`, or clip gradients (`trainer.gradient_clip_val`). "
-            "The weights were not touched by this step; earlier checkpoints are as they were.",
-        )
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -391,7 +379,8 @@ class DenseModule(L.LightningModule, ABC):
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": stepped})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Writes down what the checkpoint holds, in plain values: see `mtdense.models.checkpoint`."""
+        """Refuses weights that are not finite; writes down what is saved, see `mtdense.models.checkpoint`."""
+        check_weights(self, self.global_step)
         checkpoint["mtdense"] = {**describe(self), **self.run_info}
 
     def _backbone_statistics(self) -> tuple[Sequence[float], Sequence[float]]:

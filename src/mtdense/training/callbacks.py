@@ -12,9 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
-from mtdense.core.errors import ConfigError, NonFiniteLossError
+from mtdense.core.errors import ConfigError
 from mtdense.training.checkpoint_io import remove_unfinished
-from mtdense.training.distributed import sum_over_ranks
 from mtdense.training.stopping import StopSignals, stop_run
 
 __all__ = ["RandomState", "SaveLast"]
@@ -32,8 +31,8 @@ class SaveLast(Checkpoint):
     at the same one; a second Ctrl-C stops at once. As a `Checkpoint` it comes after all other callbacks, those that
     keep the best weights included, and saves what they did.
 
-    A run that ends with an error keeps the checkpoint of its last good moment: the weights may be what is wrong. It
-    never saves weights that are not finite.
+    A run that ends with an error keeps the checkpoint of its last good moment: the weights may be what is wrong.
+    `DenseModule` refuses to have weights saved that are not finite.
 
     Args:
         folder: Where checkpoints go.
@@ -96,30 +95,8 @@ class SaveLast(Checkpoint):
     def _save(self, trainer: L.Trainer) -> None:
         if getattr(trainer, "fast_dev_run", False) or trainer.global_step == self._saved:
             return
-        _refuse_spoilt(trainer)
         self._saved = trainer.global_step
         trainer.save_checkpoint(self.path, weights_only=False)
-
-
-def _refuse_spoilt(trainer: L.Trainer) -> None:
-    """A checkpoint with NaN or infinite weights would spoil every run that goes on from it.
-
-    Raises:
-        NonFiniteLossError: There is one.
-    """
-    module = getattr(trainer, "lightning_module", None)
-    weights = {} if module is None else dict(module.named_parameters())
-    if not weights:
-        return
-    spoilt = torch.stack([~torch.isfinite(weight).all() for weight in weights.values()])
-    # Where weights are split over ranks, each sees only its part; all must stop.
-    if int(sum_over_ranks(spoilt.sum())):
-        bad = [name for name, one in zip(weights, spoilt.tolist(), strict=True) if one] or ["on another rank"]
-        raise NonFiniteLossError(
-            f"weights are not finite after step {trainer.global_step}: {', '.join(bad[:3])}"
-            f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''}; last.ckpt was not overwritten",
-            "go on from it with a lower `lr`, or clip gradients (`trainer.gradient_clip_val`).",
-        )
 
 
 def _gradients_pending(trainer: L.Trainer) -> bool:
@@ -130,7 +107,11 @@ def _gradients_pending(trainer: L.Trainer) -> bool:
 def _validation_follows(trainer: L.Trainer) -> bool:
     """Whether a validation comes right after this step; a run resumed from before it would leave it out."""
     loop = trainer.fit_loop
-    return loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    if loop._data_fetcher is None or not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+        return False
+    # Data without a validation split give no batches, and then nothing follows. Not built yet: it may.
+    validation = loop.epoch_loop.val_loop
+    return validation._combined_loader is None or sum(validation.max_batches) > 0
 
 
 class RandomState(Callback):

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtdense.core.errors import ConfigError, MissingDependencyError
+from mtdense.core.errors import ConfigError, MissingDependencyError, NonFiniteLossError
+from mtdense.training.finite import check_loss
 from mtdense.training.weighting import GradientWeighting, StepInfo, create_weighting
 
 TASKS = ("semseg", "depth")
@@ -129,7 +130,12 @@ def test_a_gradient_that_is_not_finite_gives_no_loss() -> None:
     weighting = create_weighting("mgda", TASKS)
     # The root of 0 has a value, and no gradient.
     losses = {"semseg": shared.sum(), "depth": shared.abs().sum().sqrt()}
-    assert math.isnan(weighting(losses, [], StepInfo(parameters=[shared])).item())
+    total = weighting(losses, [], StepInfo(parameters=[shared]))
+    assert math.isnan(total.item())
+    with pytest.raises(
+        NonFiniteLossError, match=r"in step 3, though that of each task is: the gradient of depth is not;"
+    ):
+        check_loss(total, losses, weighting, ["image4"], 3)
 
 
 @pytest.mark.parametrize(

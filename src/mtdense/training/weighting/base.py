@@ -57,6 +57,11 @@ class LossWeighting(nn.Module, ABC):
         self.weights: dict[str, Tensor] = {}
         """{task: factor on its loss in the last step}, the same on all ranks; empty where nothing changes."""
 
+    @property
+    def not_finite(self) -> str:
+        """What was not finite in the last step, where each loss was, in words."""
+        return "their weighted sum is not"
+
     @abstractmethod
     def forward(self, losses: Mapping[str, Tensor], own: Sequence[Tensor], info: StepInfo) -> Tensor:
         """What is minimised.

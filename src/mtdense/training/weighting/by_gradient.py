@@ -73,6 +73,12 @@ class GradientWeighting(LossWeighting):
         if seed is not None:
             check_whole("seed", seed, 0)
         self._solver: Any = None
+        self._spoilt: list[str] = []
+
+    @property
+    def not_finite(self) -> str:
+        """The tasks whose gradient was not finite."""
+        return f"the gradient of {', '.join(self._spoilt)} is not" if self._spoilt else super().not_finite
 
     def check(self, trainer: L.Trainer) -> None:
         """Refuses what gradients by task do not go with, and a missing package.
@@ -127,6 +133,8 @@ class GradientWeighting(LossWeighting):
         jacobian = sum_over_ranks(jacobian) / world_size()
         gramian = _gramian(jacobian)
         finite = bool(torch.isfinite(gramian).all())
+        sane = torch.isfinite(gramian.diagonal()).tolist()
+        self._spoilt = [task for task, good in zip(self.tasks, sane, strict=True) if not good]
         factors = self.factors(gramian, info.step) if finite else torch.full((len(rows),), math.nan)
         factors = factors.to(jacobian)
         self.weights = dict(zip(self.tasks, factors, strict=True))
