@@ -31,7 +31,7 @@ def make(step: int, *, validates: bool = False, accumulates: bool = False, **mor
     epoch_loop = SimpleNamespace(_should_check_val_fx=lambda fetcher: validates, val_loop=batches)
     loop = SimpleNamespace(_data_fetcher=object(), epoch_loop=epoch_loop, _should_accumulate=lambda: accumulates)
     more["_accelerator_connector"] = SimpleNamespace(cluster_environment=more.pop("environment", None))
-    more = {"is_global_zero": True, "local_rank": 0, **more}
+    more = {"is_global_zero": True, "local_rank": 0, "max_steps": -1, **more}
     given = {"world_size": 1, "global_rank": 0, "fast_dev_run": False, "sanity_checking": False, **more}
     return Trainer(global_step=step, saved=[], fit_loop=loop, state=SimpleNamespace(fn="fit"), **given)
 

@@ -42,6 +42,7 @@ from mtdense.models.baselines import read_baselines
 from mtdense.models.checkpoint import CheckpointInfo, import_allowed, read_checkpoint
 from mtdense.reports.architecture_figures import ArchitectureFigures
 from mtdense.reports.canonical import plain
+from mtdense.reports.ending import NoteEnding
 from mtdense.reports.failures import FailureReport, FiniteGradients
 from mtdense.reports.per_image import PerImageScores
 from mtdense.reports.prediction_writer import PredictionWriter
@@ -214,7 +215,7 @@ class MTDenseCLI(LightningCLI):
         extra.append(FailureReport())
         if self.subcommand == "fit":
             last = SaveLast(checkpoint_folder(Path(own.run_dir)), own.save_every)
-            extra += [FiniteGradients(), RestoreLoader(), RandomState(), last]
+            extra += [NoteEnding(), FiniteGradients(), RestoreLoader(), RandomState(), last]
         if own.per_image is not None:
             extra.append(PerImageScores(own.per_image))
         if self.subcommand == "predict":

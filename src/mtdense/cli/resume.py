@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,34 @@ from mtdense.cli.run_folder import checkpoint_folder
 from mtdense.core.errors import CheckpointError, ConfigError
 from mtdense.models import DenseModule
 from mtdense.reports.canonical import plain
+from mtdense.reports.ending import Ending, read_ending
 from mtdense.training.checkpoint_io import check_file
 
-__all__ = ["check_resumed_model", "finished_steps", "newest_checkpoint", "read_whole", "resumed_from"]
+__all__ = ["check_resumed_model", "finished", "newest_checkpoint", "read_whole", "resumed_from"]
 
 
-def finished_steps(run: Path) -> int | None:
-    """Steps of the training that ended in this folder, or None where none did."""
+def finished(run: Path) -> Ending | None:
+    """What ended the training in this folder, or None where none did.
+
+    Raises:
+        ConfigError: What the folder holds of it is damaged.
+    """
     record = run / "records" / "fit.json"
+    if not record.is_file():
+        return None
     try:
-        return int(json.loads(record.read_text(encoding="utf-8"))["steps"]) if record.is_file() else None
+        told = json.loads(record.read_text(encoding="utf-8"))
+        steps, bounds = int(told["steps"]), dict(told["config"]["trainer"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{record} cannot be read: {error}", "repair or remove it.") from error
+    ending = read_ending(run)
+    if ending is not None and ending.steps == steps:
+        return ending
+    # A record of an earlier version, or a process that died between the two files.
+    if steps >= _limit(bounds.get("max_steps")):
+        return Ending("max_steps", steps, 0)
+    epochs = _limit(bounds.get("max_epochs"))
+    return Ending("should_stop", steps, 0) if math.isinf(epochs) else Ending("max_epochs", steps, int(epochs))
 
 
 def resumed_from(run: Path, config: Any) -> Path | None:
@@ -36,16 +53,35 @@ def resumed_from(run: Path, config: Any) -> Path | None:
 
     Raises:
         ConfigError: Options that contradict each other.
-        SystemExit: The run is finished, and no more steps are asked for: there is nothing to do, and that is no error.
+        SystemExit: The run is finished, and no more steps or epochs are asked for: there is nothing to do, and that is
+            no error.
     """
     if config.get("ckpt_path") is not None or config.overwrite:
         other = "--overwrite true" if config.overwrite else "--ckpt_path"
         raise ConfigError(f"`--resume auto` beside `{other}`", "give one of them.")
-    steps, wanted = finished_steps(run), config.trainer.max_steps
-    if steps is not None and not wanted > steps:
-        print(f"{run} is finished ({steps} steps); nothing to do.")
+    ending = finished(run)
+    if ending is not None and not _goes_on(ending, config.trainer):
+        print(f"{run} is finished ({ending}); nothing to do.{_more(ending, run)}")
         raise SystemExit(0)
     return newest_checkpoint(run)
+
+
+def _goes_on(ending: Ending, trainer: Any) -> bool:
+    """Whether a finished run is asked for more than what ended it."""
+    unbounded = trainer.max_steps == -1 and trainer.get("max_time") is None
+    epochs = 1000 if trainer.max_epochs is None and unbounded else trainer.max_epochs  # Lightning's default
+    more = ending.steps < _limit(trainer.max_steps) and ending.epochs < _limit(epochs)
+    return more and ending.by in ("max_steps", "max_epochs")
+
+
+def _limit(bound: int | None) -> float:
+    return math.inf if bound in (None, -1) else float(bound)
+
+
+def _more(ending: Ending, run: Path) -> str:
+    if ending.by in ("max_steps", "max_epochs"):
+        return f" A larger `trainer.{ending.by}` trains on."
+    return f" `--ckpt_path {checkpoint_folder(run) / 'last.ckpt'}` goes on all the same."
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -77,6 +77,7 @@ def clear_fit_folder(run: Path, ckpt_path: str | None) -> None:
         return
     for name in ("checkpoints", "records", "logs", "predictions", "failures"):
         shutil.rmtree(run / name, ignore_errors=True)
+    (run / "ending.json").unlink(missing_ok=True)
 
 
 def _goes_on(run: Path, ckpt_path: str | None) -> bool:

@@ -67,7 +67,9 @@ class SaveLast(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves on schedule; with accumulated gradients only once a step."""
-        due = trainer.global_step % self.every == 0 and trainer.global_step != self._saved
+        # The last step, too: then Lightning counts its epoch as done, and a larger `max_steps` would leave images out.
+        ends = trainer.global_step == trainer.max_steps
+        due = (ends or trainer.global_step % self.every == 0) and trainer.global_step != self._saved
         asked = self._signals.heard()
         if (due or asked) and not _gradients_pending(trainer) and not _validation_follows(trainer):
             self._save(trainer)
