@@ -68,19 +68,21 @@ list-tables: $(STAMP)  ## List the papers' printed tables, and how many of their
 
 # At costs nothing is trained.
 TRAINED = $(filter-out costs,$(BUDGET))
-TABLE_RUNS = --out $(TABLES_OUT) $(if $(TRAINED),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS))
+TABLE_RUNS = --out $(TABLES_OUT) $(if $(TRAINED),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(ROWS),--rows $(ROWS))
 TABLE_RUN = $(BIN)/mtdense table run
 TABLE_SHOW = $(BIN)/mtdense table show
-TABLE_TRAINED = $(TABLE_RUNS) $(if $(ROWS),--rows $(ROWS)) --jobs $(JOBS)
+TABLE_TRAINED = $(TABLE_RUNS) --jobs $(JOBS)
+TABLE_SHOWN = $(TABLE_RUNS) $(if $(DEVICE),--device $(DEVICE))
 
 reproduce-table-%: $(STAMP)  ## Train what a paper's table lacks (by BUDGET), and show it: make reproduce-table-tif-3
 	$(if $(TRAINED),$(TABLE_RUN) $* $(TABLE_TRAINED))
-	$(TABLE_SHOW) $* $(TABLE_RUNS) $(if $(DEVICE),--device $(DEVICE))
-	$(if $(TRAINED),$(TABLE_SHOW) $* $(TABLE_RUNS) --format html --to $(TABLES_OUT)/report/$*.html)
+	$(TABLE_SHOW) $* $(TABLE_SHOWN)
+	$(if $(TRAINED),$(TABLE_SHOW) $* $(TABLE_SHOWN) --format html --to $(TABLES_OUT)/report/$*.html)
 
 reproduce-tables: $(STAMP)  ## The same for all tables, as pages to look at.
 	$(if $(TRAINED),$(TABLE_RUN) all $(TABLE_TRAINED))
-	$(TABLE_SHOW) all $(TABLE_RUNS) --format html --to $(TABLES_OUT)/report
+	$(TABLE_SHOW) all $(TABLE_SHOWN) --format html --to $(TABLES_OUT)/report
 
 test: lint types coverage  ## Lint, check formatting and types, run the fast tests with a coverage report.
 

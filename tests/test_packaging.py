@@ -230,6 +230,20 @@ def test_make_lists_every_target() -> None:
     assert set(re.findall(r"^  make ([a-z-]+) +\S", done.stdout, flags=re.MULTILINE)) == set(phony.split())
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("target", ["reproduce-table-tif-3", "reproduce-tables"])
+def test_make_hands_every_setting_on(target: str) -> None:
+    settings = ["BUDGET=smoke", "SEEDS=2", "ROWS=all", "JOBS=3", "DEVICE=cpu", "TABLES_OUT=there"]
+    done = subprocess.run(
+        ["make", "-n", "-C", str(ROOT), target, *settings], capture_output=True, text=True, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if "mtdense table " in line]
+    assert len(lines) >= 2
+    for line in lines:
+        assert all(part in line for part in ("--budget smoke", "--seeds 2", "--rows all", "--out there")), line
+        assert ("--jobs 3" if " run " in line else "--device cpu") in line
+
+
 # ---- the wheel -------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

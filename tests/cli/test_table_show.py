@@ -30,7 +30,7 @@ def record(tmp_path: Path) -> Path:
         MetricValue(column.task, name, 42.125 / factor, units[column.unit], column.higher_is_better, True)
         for column, name, factor in facts
     ]
-    config = {section: run.config[section] for section in ("model", "data")}
+    config = {section: run.config[section] for section in ("model", "data", "trainer")}
     found = make_record(row.method, {}, 0, tasks=list(row.tasks), metrics=metrics, config=config, steps=run.max_steps)
     data = {"name": block.dataset, "label_setting": block.setting, "version": "replica-nyud_mtan-1"}
     found = replace(found, data={**found.data, **data})
@@ -61,6 +61,17 @@ def test_an_edited_record_is_refused(record: Path, tmp_path: Path) -> None:
     record.write_text(record.read_text().replace('"seed": 0', '"seed": 1'))
     with pytest.raises(DataError, match=f"{record} was changed"):
         show("--out", tmp_path)
+
+
+def test_chosen_rows_are_shown(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row.id for _, row in read_table("prototype-4").rows]
+    assert show("--out", tmp_path, "--format", "csv", "--rows", rows[0]) == 0
+    shown = {line["row"] for line in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    assert shown == {rows[0]} != set(rows)
+    with pytest.raises(ConfigError, match="no row 'nothing'"):
+        show("--rows", "nothing")
+    with pytest.raises(ConfigError, match="of several tables"):
+        call("show", "prototype-4", "tif-3", "--no-costs", "--rows", rows[0])
 
 
 def test_costs_of_a_network_are_counted_once(

@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from mtdense.core.errors import ConfigError
 from mtdense.models.mtl_baseline import MTLBaseline
 from mtdense.reports import RunRecord, RunRecorder, load_records, weights_checksum
-from tests.reports.helpers import DATA, SPECS, FakeData, random_batch
+from mtdense.reports.canonical import checksum
+from tests.reports.helpers import DATA, SPECS, FakeData, make_record, random_batch
 
 
 class PlainModule(L.LightningModule):
@@ -153,3 +154,27 @@ def test_what_cannot_be_recorded_is_refused_before_training(data, tmp_path):
         trainer.fit(make_model(), data)
     with pytest.raises(ConfigError, match="PlainModule has no `tasks`"):
         RunRecorder().setup(make_trainer(tmp_path), PlainModule(), "fit")
+
+
+def test_a_part_of_the_data_is_told_and_never_lies_in_place_of_the_whole(data, tmp_path):
+    for options in ({}, {"limit_test_batches": 1}, {"fast_dev_run": True}):
+        make_trainer(tmp_path, RunRecorder(), enable_checkpointing=False, **options).test(
+            make_model(), data, verbose=False
+        )
+    whole, part = (RunRecord.read(tmp_path / "records" / f"{name}.json") for name in ("test", "test-partial"))
+    assert (whole.limits, whole.partial, whole.world_size) == ({}, {}, 1)
+    assert part.limits == {"fast_dev_run": 1, "limit_test_batches": 1}
+    assert [len(load_records([tmp_path])), sorted(p.name for p in (tmp_path / "records").iterdir())] == [
+        *(1, ["test-partial.json", "test.json"])
+    ]
+    make_trainer(tmp_path, RunRecorder(), limit_train_batches=1, max_steps=1).fit(make_model(), data)
+    make_trainer(tmp_path, RunRecorder(), fast_dev_run=True).fit(make_model(), data)
+    assert RunRecord.read(tmp_path / "records" / "fit.json").partial == {"limit_train_batches": 1}
+    assert "fast_dev_run" in RunRecord.read(tmp_path / "records" / "fit-partial.json").partial
+
+
+def test_records_from_before_limits_were_written_down(tmp_path):
+    record = make_record(config={"trainer": {"limit_test_batches": 2, "limit_train_batches": 1}})
+    stored = {k: v for k, v in record.to_dict().items() if k not in ("world_size", "limits", "record_sha256")}
+    old = RunRecord.from_dict({**stored, "record_sha256": checksum(stored)})
+    assert old.world_size is None and old.limits == {} and old.partial == {"limit_test_batches": 2}

@@ -63,16 +63,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _entry(run: TableRun, duration: Duration) -> dict[str, Any]:
-    from mtdense.reports.paper_tables.hours import optimiser_steps
+    from mtdense.reports.paper_tables.hours import optimiser_steps, share_left
     from mtdense.reports.paper_tables.session import finished, stale_because
+    from mtdense.reports.training_run import partial_test
 
     try:
         done, state, why = finished(run), run.state().value, stale_because(run)
         state = "stale" if why else "done" if done and run.tested() is not None else state
+        left = share_left(run)
+        why = why or (partial_test(run.folder) if state == "trained" else None)
     except DataError as error:  # the other rows can be planned
-        done, state, why = False, "refused", str(error)
+        done, state, why, left = False, "refused", str(error), 1.0
     told = {"name": run.name, "rows": list(run.rows), "task": run.task, "seed": run.seed}
-    times = {"steps": optimiser_steps(run), "hours": duration.hours, "hours_are": duration.source}
+    times = {"steps": optimiser_steps(run), "hours": duration.hours, "hours_are": duration.source, "left": left}
     return {"run": run, **told, "state": state, "why": why, "finished": done, **times}
 
 
@@ -134,8 +137,9 @@ def _data(runs: Sequence[TableRun]) -> list[dict[str, Any]]:
 
 
 def _hours(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    left = [entry for entry in entries if not entry["finished"]]
-    known = [entry["hours"] for entry in left if entry["hours"] is not None]
+    """Of the trainings, as far as they are still to be done."""
+    left = [entry for entry in entries if entry["left"] > 0]
+    known = [entry["hours"] * entry["left"] for entry in left if entry["hours"] is not None]
     return {"remaining": math.fsum(known), "unknown": len(left) - len(known)}
 
 
@@ -160,7 +164,7 @@ def _print(args: argparse.Namespace, entries: Sequence[dict[str, Any]], data: Se
             f"{args.throughput:g} x 10^12 operations per second, without validation and second passes."
         )
     if hours["remaining"]:
-        print(f"About {hours['remaining']:.2f} hours of one device from here.")
+        print(f"About {hours['remaining']:.2f} hours of training left on one device; tests come on top.")
     if hours["unknown"]:
         hint = "" if args.throughput else "; `--throughput TFLOPS` estimates them"
         print(f"Of {hours['unknown']} trainings nobody knows the hours{hint}.")

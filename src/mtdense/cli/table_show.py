@@ -46,6 +46,9 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 (default: all that were run)")
     parser.add_argument(
+        "--rows", nargs="+", default=[], metavar="ROW", help="these rows, by id, block/id or method (default: all)"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -160,7 +163,7 @@ def _shown(args: argparse.Namespace) -> list[ShownTable]:
     from mtdense.reports.paper_tables.cells import shown_table
     from mtdense.reports.paper_tables.definition import read_table, table_ids
     from mtdense.reports.paper_tables.places import parse_roots
-    from mtdense.reports.paper_tables.runs import OUT, row_runs
+    from mtdense.reports.paper_tables.runs import OUT, named_rows, row_runs
 
     budget, roots = parse_budget(args.budget), parse_roots(args.root)
     if args.seeds is not None and args.seeds < 1:
@@ -169,12 +172,15 @@ def _shown(args: argparse.Namespace) -> list[ShownTable]:
     names = table_ids() if _ALL in args.tables else list(dict.fromkeys(args.tables))
     tables = [read_table(name) for name in names]
     costs = None if args.no_costs else _counter(args.device)
+    if len(tables) != 1 and args.rows not in ([], [_ALL]):
+        raise ConfigError(f"--rows {' '.join(args.rows)} of several tables", "name one table, or `--rows all`.")
+    wanted = None if args.rows in ([], [_ALL]) else named_rows(tables[0], args.rows)
 
     def show(table: PaperTable) -> ShownTable:
         def runs(block: Block, row: Row) -> Sequence[Any]:
             return row_runs(table, block, row, budget=budget, seeds=seeds, out=args.out or OUT, roots=roots)
 
-        return shown_table(table, runs, costs, _own(table, budget), str(budget))
+        return shown_table(table, runs, costs, _own(table, budget), str(budget), wanted)
 
     return [show(table) for table in track(tables, "Reading records, counting costs")]
 

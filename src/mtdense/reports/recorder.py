@@ -24,12 +24,19 @@ from mtdense.reports.environment import (
     versions,
 )
 from mtdense.reports.metric_values import metric_value
-from mtdense.reports.run_record import MetricValue, RunRecord, weights_checksum
+from mtdense.reports.run_record import MetricValue, RunRecord, limits_of, weights_checksum
 
 __all__ = ["RunRecorder"]
 
 _STATE = "mtdense_record"
 """Key of what a checkpoint keeps for the record of a run that goes on."""
+
+_PARTIAL = "partial"
+_LIMITING = (
+    "fast_dev_run",
+    "overfit_batches",
+    *(f"limit_{each}_batches" for each in ("train", "val", "test", "predict")),
+)
 
 _KINDS = {
     TrainerFn.FITTING: "fit",
@@ -44,7 +51,9 @@ class RunRecorder(Callback):
 
     `test.json` is the test of `last` (or of weights that come from no checkpoint) on all tasks of the model. Another
     checkpoint or fewer tasks get a record of their own beside it: `test-best.json`, `test-last-semseg+depth.json`,
-    `test-best-depth.json`. The same goes for `validate`. Only a repetition of the same evaluation is overwritten.
+    `test-best-depth.json`. The same goes for `validate`. An evaluation of a part of the data (`limit_test_batches`,
+    `fast_dev_run`) is told in the record's `limits`, and lies beside a whole one: `test-partial.json`; so does a
+    training by `fast_dev_run`. Only a repetition of the same evaluation is overwritten.
 
     The module must offer `tasks` (name to `Task`) and `method`, as `DenseModule` does; `backbone` is read from its
     hyper-parameters, the data from `trainer.datamodule.description`. Only rank zero writes. A run that ends with an
@@ -131,13 +140,17 @@ class RunRecorder(Callback):
         record.write(record.path_in(Path(trainer.default_root_dir), self._suffix(record, trainer, pl_module)))
 
     def _suffix(self, record: RunRecord, trainer: Trainer, pl_module: LightningModule) -> str:
-        """What tells this evaluation from that of `last` on all tasks, which has ""."""
+        """What tells this evaluation from that of `last` on all tasks and all data, which has ""."""
         checkpoint = self._checkpoint_path(trainer, record.kind)
         stem = "" if checkpoint is None else checkpoint.stem
         fewer = len(record.tasks) < len(tasks_of(pl_module))
-        if record.kind == "fit" or (not fewer and stem in ("", ModelCheckpoint.CHECKPOINT_NAME_LAST)):
-            return ""
-        return "-".join(filter(None, (stem, "+".join(record.tasks) if fewer else "")))
+        if record.kind == "fit":
+            # The folder's own training, whatever its data; a trial of the program trains nothing that stays.
+            return _PARTIAL if "fast_dev_run" in record.partial else ""
+        partial = _PARTIAL if record.partial else ""
+        if not fewer and stem in ("", ModelCheckpoint.CHECKPOINT_NAME_LAST):
+            return partial
+        return "-".join(filter(None, (stem, "+".join(record.tasks) if fewer else "", partial)))
 
     def make_record(self, trainer: Trainer, pl_module: LightningModule, kind: str) -> RunRecord:
         """Gathers a record from the trainer's present state.
@@ -176,6 +189,8 @@ class RunRecorder(Callback):
             finished=utc_now(),
             variant=self.variant,
             logged=logged,
+            world_size=int(trainer.world_size),
+            limits=limits_of({key: getattr(trainer, key, None) for key in _LIMITING}, kind),
         )
 
     def _wall_seconds(self) -> float:

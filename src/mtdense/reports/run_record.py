@@ -15,7 +15,7 @@ import torch
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports.canonical import canonical_json, checksum, decode_float, plain, write_atomic
 
-__all__ = ["KINDS", "MetricValue", "RunRecord", "weights_checksum"]
+__all__ = ["KINDS", "MetricValue", "RunRecord", "limits_of", "weights_checksum"]
 
 KINDS = ("fit", "validate", "test", "predict", "trivial")
 _MEND = "run the command that wrote it again, or leave this record out."
@@ -74,6 +74,8 @@ class RunRecord:
         finished: UTC time, ISO 8601.
         variant: Tells rows of one method apart, such as an ablation's name.
         logged: Other logged scalars, such as losses.
+        world_size: Number of processes that shared the work; None in records from before it was written down.
+        limits: Options of the trainer that left data out, such as {"limit_test_batches": 2}; see `partial`.
     """
 
     kind: str
@@ -100,19 +102,30 @@ class RunRecord:
     finished: str
     variant: str = ""
     logged: dict[str, Any] = field(default_factory=dict)
+    world_size: int | None = None
+    limits: dict[str, Any] = field(default_factory=dict)
 
     SCHEMA: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"unknown kind of run record {self.kind!r}", f"use one of {', '.join(KINDS)}.")
-        for name in ("config", "data", "versions", "code", "logged"):
+        for name in ("config", "data", "versions", "code", "logged", "limits"):
             object.__setattr__(self, name, plain(getattr(self, name), name))
 
     @property
     def config_sha256(self) -> str:
         """Sha256 of the canonical JSON of `config`."""
         return checksum(self.config)
+
+    @property
+    def partial(self) -> dict[str, Any]:
+        """What left data out of this training or evaluation, by option of the trainer; empty where nothing did.
+
+        Records from before `limits` was written down tell it by their configuration.
+        """
+        trainer = self.config.get("trainer")
+        return {**(limits_of(trainer, self.kind) if isinstance(trainer, Mapping) else {}), **self.limits}
 
     def metric(self, task: str, name: str) -> float | None:
         """Value of one metric, or None where it was not measured."""
@@ -186,6 +199,41 @@ class RunRecord:
         return cls.from_dict(stored, str(path))
 
 
+# Not in the first records of this schema.
+_LATER = frozenset({"world_size", "limits"})
+
+# {kind: {option of the trainer that leaves data out: values that do not}}; a whole number counts batches, also 1.
+_ALL_BATCHES: tuple[Any, ...] = (None, 1.0)
+_LIMITS: dict[str, dict[str, tuple[Any, ...]]] = {
+    kind: {"fast_dev_run": (None, False, 0), **own}
+    for kind, own in {
+        "fit": {
+            "overfit_batches": (None, 0, 0.0),
+            "limit_train_batches": _ALL_BATCHES,
+            "limit_val_batches": _ALL_BATCHES,
+        },
+        "validate": {"overfit_batches": (None, 0, 0.0), "limit_val_batches": _ALL_BATCHES},
+        "test": {"limit_test_batches": _ALL_BATCHES},
+        "predict": {"limit_predict_batches": _ALL_BATCHES},
+    }.items()
+}
+
+
+def limits_of(trainer: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The options of a trainer that leave data out of a training or evaluation, with their values.
+
+    Args:
+        trainer: Options by name, such as the `trainer` section of a configuration.
+        kind: One of `KINDS`.
+    """
+    found = {}
+    for key, harmless in _LIMITS.get(kind, {}).items():
+        value = trainer.get(key)
+        if not any(value == each and type(value) is type(each) for each in harmless):
+            found[key] = value
+    return found
+
+
 # Annotations are text under `from __future__ import annotations`; these are the JSON types behind them.
 _JSON_TYPES: dict[str, type | types.UnionType] = {
     "str": str,
@@ -201,11 +249,13 @@ _JSON_TYPES: dict[str, type | types.UnionType] = {
 
 def _check_types(body: Mapping[str, Any], source: str) -> None:
     known = {item.name: str(item.type) for item in fields(RunRecord)}
-    missing = sorted(known.keys() - body.keys())
+    missing = sorted(known.keys() - body.keys() - _LATER)
     unknown = sorted(body.keys() - known.keys())
     if missing or unknown:
         raise DataError(f"{source} is not a complete run record: missing {missing}, unknown {unknown}", _MEND)
     for name, annotation in known.items():
+        if name not in body:
+            continue
         value = body[name]
         if not isinstance(value, _JSON_TYPES[annotation]) or (isinstance(value, bool) and "int" in annotation):
             raise DataError(f"{source}: {name} is {value!r}, not {annotation}", _MEND)

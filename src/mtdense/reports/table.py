@@ -105,6 +105,7 @@ def load_records(folders: Iterable[Path]) -> list[Sourced]:
 
     Of each run counts `records/test.json`, which is the test of its last checkpoint on all its tasks. Further tests of
     the run (`test-best.json`, ...) count only where there is no `test.json`, or where they are given by their paths.
+    Tests of a part of the data (`test-partial.json`) never do.
 
     Args:
         folders: Run folders, or folders of run folders, or record files themselves.
@@ -113,7 +114,7 @@ def load_records(folders: Iterable[Path]) -> list[Sourced]:
         (path, record), sorted by path.
 
     Raises:
-        DataError: A folder is missing or holds no such record, or a record is damaged or edited.
+        DataError: A folder is missing or holds no such record, or a record is damaged, edited or of a part of the data.
     """
     found: dict[Path, RunRecord] = {}
     for folder in map(Path, folders):
@@ -123,14 +124,25 @@ def load_records(folders: Iterable[Path]) -> list[Sourced]:
         if not files:
             raise DataError(f"{folder} holds no test record", "run `mtdense test` on its checkpoint first.")
         for path in files:
-            found[path.resolve()] = RunRecord.read(path)
+            found[path.resolve()] = _whole(path)
     return [(str(path), record) for path, record in sorted(found.items()) if record.kind in ("test", "trivial")]
+
+
+def _whole(path: Path) -> RunRecord:
+    record = RunRecord.read(path)
+    if limits := record.partial:
+        told = ", ".join(f"{key} {value}" for key, value in limits.items())
+        raise DataError(
+            f"{path} is of a part of the data only ({told})", "run `mtdense test` again without this limit."
+        )
+    return record
 
 
 def _record_files(folder: Path) -> list[Path]:
     main = list(folder.rglob("records/test.json"))
     tested = {path.parent for path in main}
     others = [path for path in folder.rglob("records/test-*.json") if path.parent not in tested]
+    others = [path for path in others if not path.stem.endswith("-partial")]
     return [*main, *others, *folder.rglob("records/trivial-*.json")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 from mtdense.core.errors import DataError
 from mtdense.reports.canonical import canonical_json, checksum, plain, write_atomic
 from mtdense.reports.environment import code_revision, versions
-from mtdense.reports.run_record import RunRecord
+from mtdense.reports.run_record import RunRecord, limits_of
 
-__all__ = ["State", "TrainingRun", "differing_keys", "flat"]
+__all__ = ["State", "TrainingRun", "differing_keys", "flat", "partial_test"]
 
 _MARK, _DIVERGED = "trial.json", "diverged.json"
 
@@ -103,6 +103,8 @@ class TrainingRun(ABC):
         if not path.is_file():
             return None
         record = RunRecord.read(path)
+        if (limits := record.partial) != limits_of(self.config.get("trainer") or {}, "fit"):
+            return f"a training on a part of its data ({_told(limits)})"
         steps = record.steps if self.max_steps is None else self.max_steps
         if (record.steps, record.seed) == (steps, self.seed):
             return None
@@ -113,7 +115,7 @@ class TrainingRun(ABC):
         return RunRecord.read(self.folder / "records" / "fit.json") if self.state() is State.DONE else None
 
     def tested(self) -> RunRecord | None:
-        """Record of the test of these weights, or None.
+        """Record of the test of these weights, or None; that of a part of the data is none, see `partial_test`.
 
         Raises:
             DataError: The folder's test is of other weights than its training ended with.
@@ -122,6 +124,8 @@ class TrainingRun(ABC):
         if fitted is None or not path.is_file():
             return None
         record = RunRecord.read(path)
+        if record.partial:
+            return None
         if record.weights_sha256 != fitted.weights_sha256:
             raise DataError(
                 f"{path} is a test of other weights than those of the training in the same folder",
@@ -170,6 +174,24 @@ class TrainingRun(ABC):
             raise DataError(
                 f"{path} is damaged: {error}", f"remove the folder {self.folder}; the run is then done again."
             ) from error
+
+
+def partial_test(folder: Path) -> str | None:
+    """What to say of a run's test where it saw a part of the data alone; None of a whole one, or of none.
+
+    Raises:
+        DataError: A damaged record.
+    """
+    for name in ("test.json", "test-partial.json"):
+        path = folder / "records" / name
+        if path.is_file():
+            limits = RunRecord.read(path).partial
+            return f"its only test is of a part of the data ({_told(limits)}, {name})" if limits else None
+    return None
+
+
+def _told(limits: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in limits.items()) or "not the planned one"
 
 
 def differing_keys(run: TrainingRun) -> list[str]:

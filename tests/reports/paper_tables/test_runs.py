@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports.paper_tables import runs as module
 from mtdense.reports.paper_tables.budgets import Budget, limited, parse_budget
 from mtdense.reports.paper_tables.definition import read_table
-from mtdense.reports.paper_tables.hours import duration, optimiser_steps
+from mtdense.reports.paper_tables.hours import duration, optimiser_steps, share_left
 from mtdense.reports.paper_tables.places import data_root, parse_roots, write_data
 from mtdense.reports.paper_tables.runs import row_runs, select_rows, table_runs, unite
 from mtdense.reports.paper_tables.session import finished, stale_because
@@ -175,6 +176,22 @@ def test_an_edited_record_is_refused(tmp_path: Path) -> None:
         run.tested()
 
 
+def test_genuine_data_and_a_replica_share_no_folder(tmp_path: Path) -> None:
+    table = read_table("prototype-2")
+    block = table.blocks[0]
+
+    def names(budget: str, **roots: Path) -> list[str]:
+        rows = row_runs(table, block, block.row("mtpsl"), budget=budget, seeds=[0], out=tmp_path, roots=roots)
+        return [run.name for run in rows]
+
+    place = "nyud_mtan/one-label/mtpsl-resnet18/seed0"
+    assert names("short") == [f"short/{place}"]  # as ever
+    assert names("short", nyud_mtan=tmp_path / "real") == [f"short/{place.replace('/one', '-genuine/one')}"]
+    assert names("short", nyud_mtan=(tmp_path / "data" / "nyud_mtan-short").resolve()) == [f"short/{place}"]
+    assert names("smoke", nyud_mtan=tmp_path) == [f"smoke/{place}"]
+    assert names("full", nyud_mtan=tmp_path) == [f"full/{place}"]
+
+
 def test_data_of_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MTDENSE_DATA", raising=False)
     roots = parse_roots([f"nyud_mtan={tmp_path}"])
@@ -210,6 +227,19 @@ def test_hours(tmp_path: Path) -> None:
     found = duration(run, [other], "cpu: x, 2 threads", 2.0, lambda config: 3e9)
     assert found.source == "measured" and found.hours == pytest.approx(8 / 3600)
     assert duration(run, [other], "cuda: y", 2.0, lambda config: 3e9).source == "estimate"
+
+
+def test_what_is_left_of_a_training(tmp_path: Path) -> None:
+    runs = runs_of(write_table(tmp_path), tmp_path / "out", "plain", seeds=(0, 1, 2, 3))
+    for run in runs[1:]:
+        fill(run)
+    tested, begun, untested = runs[1:]
+    (untested.folder / "records" / "test.json").unlink()
+    (begun.folder / "records" / "fit.json").unlink()
+    torch.save({"global_step": 3}, begun.checkpoint)
+    assert [share_left(run) for run in (runs[0], tested, begun, untested)] == [1.0, 0.0, 0.25, 0.0]
+    untested.checkpoint.unlink()  # nothing to test
+    assert share_left(untested) == 1.0 and share_left(tested) == 0.0
 
 
 def test_all_tables_have_runs(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ _TASK_KEYS = ("tasks", "mask_tasks", "only_labelled")
 _OTHER_ENDS: dict[str, tuple[Any, ...]] = {
     "max_time": (),
     "limit_train_batches": (1.0,),
+    "limit_test_batches": (1.0,),
     "overfit_batches": (0, 0.0),
     "fast_dev_run": (False, 0),
 }

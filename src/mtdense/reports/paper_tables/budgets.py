@@ -10,6 +10,7 @@ from mtdense.core.configs import merge, merged_configs
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
 from mtdense.reports.paper_tables.definition import SINGLE_TASK
+from mtdense.reports.run_record import limits_of
 
 __all__ = ["BUDGETS", "REPLICA_IMAGES", "Budget", "limited", "parse_budget"]
 
@@ -97,9 +98,11 @@ def parse_budget(text: str) -> Budget:
 def limited(config: Mapping[str, Any], budget: Budget, dataset: str, setting: str, method: str) -> dict[str, Any]:
     """The configuration of a row within a budget.
 
-    `full` is the experiment as it is. `short` is the budget of `experiments/base/evidence.yaml`: its backbone, preset,
-    image size, batch, steps and recipe, with a learning rate that the committed comparisons chose; the row keeps its
-    method, losses and data set. `smoke` is `experiments/base/table_smoke.yaml` with the row's own recipe.
+    `full` is the experiment as it is, on one device unless it names a number: its batch is that of a device, and on as
+    many devices as a machine happens to have it would be another recipe. `short` is the budget of
+    `experiments/base/evidence.yaml`: its backbone, preset, image size, batch, steps and recipe, with a learning rate
+    that the committed comparisons chose; the row keeps its method, losses and data set. `smoke` is
+    `experiments/base/table_smoke.yaml` with the row's own recipe.
 
     Args:
         config: Experiment and overrides of the row.
@@ -107,12 +110,31 @@ def limited(config: Mapping[str, Any], budget: Budget, dataset: str, setting: st
         dataset: Id of the data set.
         setting: Label setting.
         method: Method of the row.
+
+    Raises:
+        ConfigError: An experiment that leaves data out.
     """
     result = dict(config)
-    if budget.name != "full":
+    if budget.name == "full":
+        result = _on_one_device(result)
+    else:
         result = _smaller(result, budget.name, dataset, setting, method)
         result["variant"] = "-".join(filter(None, (str(budget), str(config.get("variant") or ""))))
     return result if budget.steps is None else _ended_after(result, budget.steps)
+
+
+def _on_one_device(config: dict[str, Any]) -> dict[str, Any]:
+    trainer = dict(config.get("trainer") or {})
+    left_out = {**limits_of(trainer, "fit"), **limits_of(trainer, "test")}
+    if left_out:
+        raise ConfigError(
+            f"the experiment leaves data out: trainer.{', trainer.'.join(left_out)}",
+            "remove that from the row's experiment or overrides; try a row by `--budget smoke`.",
+        )
+    if trainer.get("devices") in (None, "auto", -1, "-1"):
+        trainer["devices"] = 1
+    trainer["num_nodes"] = trainer.get("num_nodes") or 1
+    return {**config, "trainer": trainer}
 
 
 def _smaller(config: dict[str, Any], name: str, dataset: str, setting: str, method: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mtdense.core.errors import ConfigError, DataError
@@ -24,6 +24,7 @@ from mtdense.reports.paper_tables.shown import (
     Source,
 )
 from mtdense.reports.paper_tables.structure import METRIC_NAMES, SINGLE_TASK, Block, PaperColumn, PaperTable, Row
+from mtdense.reports.training_run import partial_test
 
 __all__ = ["shown_table"]
 
@@ -45,6 +46,7 @@ def shown_table(
     costs: Callable[[Block, Row], Mapping[str, float]] | None = None,
     own: Callable[[Block, Row], Mapping[str, Any]] | None = None,
     budget: str = "full",
+    wanted: Collection[tuple[Block, Row]] | None = None,
 ) -> ShownTable:
     """Reads the records of a table's runs and sets them beside the paper's figures.
 
@@ -55,12 +57,20 @@ def shown_table(
         own: Configuration of the row's own experiment, by which runs of another backbone, preset or image size are
             marked; None: by the row's backbone alone.
         budget: Of the runs, to be told.
+        wanted: Show these rows alone; None: all. Those that gains are taken against are read all the same.
 
     Raises:
         DataError: A record that is damaged, edited or of another run, or records that cannot be compared; the message
             names the files.
     """
-    return ShownTable(table, budget, [_block(block, runs, costs, own) for block in table.blocks])
+
+    def counted(block: Block, row: Row) -> Mapping[str, float]:
+        return costs(block, row) if costs is not None and (wanted is None or (block, row) in wanted) else {}
+
+    shown = [_block(block, runs, counted, own) for block in table.blocks]
+    for block in shown:
+        block.rows = [row for row in block.rows if wanted is None or (block.block, row.row) in wanted]
+    return ShownTable(table, budget, [block for block in shown if block.rows])
 
 
 def _block(
@@ -141,6 +151,8 @@ def _set_marks(
     states: dict[str, list[str]] = {}
     for run in planned:
         states.setdefault(run.state().name.lower(), []).append("/".join(filter(None, (run.task, f"seed {run.seed}"))))
+        if block.columns and run.tested() is None and (partial := partial_test(run.folder)) is not None:
+            shown.notes.append(f"Left out, {'/'.join(filter(None, (run.task, f'seed {run.seed}')))}: {partial}.")
     if "diverged" in states:
         shown.notes.append(f"Diverged (the loss became no number): {', '.join(states['diverged'])}.")
     if "partial" in states:

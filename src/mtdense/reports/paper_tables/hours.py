@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from mtdense.core.errors import MTDenseError
 from mtdense.reports.paper_tables.budgets import parse_budget
 from mtdense.reports.paper_tables.places import train_images
 from mtdense.reports.paper_tables.runs import TableRun
+from mtdense.reports.paper_tables.trained_as import global_batch
 from mtdense.reports.run_record import RunRecord
 from mtdense.reports.training_run import State
 
-__all__ = ["Duration", "duration", "optimiser_steps"]
+__all__ = ["Duration", "duration", "optimiser_steps", "share_left"]
 
 # Forward, and twice as much backward; a multiply-accumulate is two operations.
 _PASSES, _OPERATIONS = 3, 2
@@ -53,7 +56,25 @@ def optimiser_steps(run: TableRun) -> int:
     trainer = run.config.get("trainer") or {}
     # Lightning's own bound where an experiment gives none.
     epochs = int(trainer.get("max_epochs") or 1000)
-    return epochs * max(1, math.ceil(images / int(data["batch_size"])))
+    return epochs * max(1, math.ceil(images / global_batch(run.config)))
+
+
+def share_left(run: TableRun) -> float:
+    """Which part of a run's training is still to be done: 1 of one that has not begun, 0 where only the test is left.
+
+    Raises:
+        DataError: Damaged records.
+    """
+    state = run.state()
+    if state is State.DIVERGED or (state is State.DONE and (run.checkpoint.is_file() or run.tested() is not None)):
+        return 0.0
+    if state is not State.PARTIAL:
+        return 1.0
+    try:
+        content = torch.load(run.checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return min(1.0, max(0.0, 1.0 - int(content["global_step"]) / optimiser_steps(run)))
+    except Exception:
+        return 1.0
 
 
 def duration(
@@ -74,8 +95,7 @@ def duration(
         return Duration(statistics.fmean(known) * steps / 3600, "measured")
     if throughput is None:
         return Duration(None)
-    batch = int(run.config["data"]["init_args"]["batch_size"])
-    work = count(run.config) * _OPERATIONS * _PASSES * steps * batch
+    work = count(run.config) * _OPERATIONS * _PASSES * steps * global_batch(run.config)
     return Duration(work / (throughput * 1e12) / 3600, "estimate")
 
 

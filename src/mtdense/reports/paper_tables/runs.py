@@ -15,10 +15,11 @@ from mtdense.reports.canonical import checksum, plain
 from mtdense.reports.paper_tables.budgets import Budget, limited, parse_budget
 from mtdense.reports.paper_tables.definition import SINGLE_TASK, Block, PaperTable, Row, row_overrides
 from mtdense.reports.paper_tables.places import data_root, data_version
+from mtdense.reports.paper_tables.trained_as import alike, trained_otherwise
 from mtdense.reports.run_record import RunRecord
 from mtdense.reports.training_run import State, TrainingRun
 
-__all__ = ["OUT", "TableRun", "row_runs", "select_rows", "stored_seeds", "table_runs"]
+__all__ = ["OUT", "TableRun", "named_rows", "row_runs", "select_rows", "stored_seeds", "table_runs"]
 
 OUT = Path("runs") / "tables"
 """Where runs of tables lie unless somebody says another folder."""
@@ -82,6 +83,18 @@ class TableRun(TrainingRun):
         found = super().state()
         return State.OTHER if found is State.DONE and self.other_data() is not None else found
 
+    def ended_otherwise(self) -> str | None:
+        """Also what its own record says of its configuration, its data and the number of its devices.
+
+        Raises:
+            DataError: A damaged record.
+        """
+        path = self.folder / "records" / "fit.json"
+        found = super().ended_otherwise()
+        if found is not None or not path.is_file():
+            return found
+        return trained_otherwise(self.config, RunRecord.read(path))
+
     def other_data(self) -> str | None:
         """The version of the data that it was trained on, where the present ones are of another version."""
         path = self.folder / "records" / "fit.json"
@@ -123,7 +136,7 @@ class TableRun(TrainingRun):
                 if key in stored:
                     said[f"{section}.{key}"], wanted[f"{section}.{key}"] = stored[key], value
         for key, value in wanted.items():
-            if not _alike(said[key], value):
+            if not alike(said[key], value):
                 raise DataError(
                     f"{self.folder / 'records' / 'test.json'} is the record of another run: {key} is {said[key]!r} "
                     f"there and {value!r} here",
@@ -162,7 +175,7 @@ def row_runs(
     runs = []
     for task in row.tasks if row.method == SINGLE_TASK else (None,):
         config = _config(block, row, task, limit, Path(out), roots or {})
-        name = _name(block, row, task, limit)
+        name = _name(block, row, task, limit, _genuine(config, block, limit, Path(out)))
         for seed in stored_seeds(Path(out) / name) if seeds is None else seeds:
             own = plain({**config, "seed_everything": seed}, reference)
             folder = Path(out) / name / f"seed{seed}"
@@ -204,6 +217,19 @@ def select_rows(table: PaperTable, names: Sequence[str], budget: Budget) -> list
         return _one_per_method(built)
     if not names or ALL in names:
         return built
+    chosen = named_rows(table, names)
+    for block, row in chosen:
+        if row.missing is not None and {row.id, f"{block.id}/{row.id}"}.intersection(names):
+            raise ConfigError(f"{table.id}, {block.id}/{row.id}: {row.missing}", "leave it out.")
+    return [each for each in chosen if each in built]
+
+
+def named_rows(table: PaperTable, names: Sequence[str]) -> list[tuple[Block, Row]]:
+    """The rows of these names: ids, with their block or without, or method ids.
+
+    Raises:
+        ConfigError: A name that the table has not.
+    """
     known = {name for block, row in table.rows for name in (row.id, f"{block.id}/{row.id}", row.method)}
     for name in names:
         if name not in known:
@@ -211,11 +237,7 @@ def select_rows(table: PaperTable, names: Sequence[str], budget: Budget) -> list
                 f"{table.id} has no row {name!r}",
                 f"{did_you_mean(name, known)}Its rows are: {', '.join(f'{b.id}/{r.id}' for b, r in table.rows)}.",
             )
-    chosen = [(b, r) for b, r in table.rows if {r.id, f"{b.id}/{r.id}", r.method}.intersection(names)]
-    for block, row in chosen:
-        if row.missing is not None and {row.id, f"{block.id}/{row.id}"}.intersection(names):
-            raise ConfigError(f"{table.id}, {block.id}/{row.id}: {row.missing}", "leave it out.")
-    return [each for each in chosen if each in built]
+    return [(b, r) for b, r in table.rows if {r.id, f"{b.id}/{r.id}", r.method}.intersection(names)]
 
 
 def _one_per_method(rows: Sequence[tuple[Block, Row]]) -> list[tuple[Block, Row]]:
@@ -244,25 +266,18 @@ def _config(
     return merge(config, data)
 
 
-def _name(block: Block, row: Row, task: str | None, budget: Budget) -> str:
+def _genuine(config: Mapping[str, Any], block: Block, budget: Budget, out: Path) -> bool:
+    """Whether somebody names genuine data for a budget that else has a replica."""
+    root, replica = config["data"]["init_args"].get("root"), data_root(str(block.dataset), budget, out, {})
+    return budget.name != "full" and root is not None and Path(root) != replica
+
+
+def _name(block: Block, row: Row, task: str | None, budget: Budget, genuine: bool) -> str:
     """What the run is told apart by from all others, besides its seed."""
+    dataset = f"{block.dataset}-genuine" if genuine else str(block.dataset)
     stem = PurePosixPath(str(row.experiment)).stem
     # The one task of a network stands in the path.
     overrides = row.overrides if task is not None else row_overrides(block, row)
     if overrides:
         stem = f"{stem}-{checksum(plain(overrides))[:8]}"
-    return "/".join(filter(None, (str(budget), str(block.dataset), block.setting, stem, task)))
-
-
-def _alike(stored: Any, given: Any) -> bool:
-    """Equality of plain values; the argument parser takes texts such as "1e-3" for numbers, and fills in defaults."""
-    if isinstance(given, Mapping) and isinstance(stored, Mapping):
-        return all(key in stored and _alike(stored[key], value) for key, value in given.items())
-    if isinstance(given, list) and isinstance(stored, list):
-        return len(given) == len(stored) and all(map(_alike, stored, given))
-    if type(given) is not type(stored) and not isinstance(given, bool) and not isinstance(stored, bool):
-        try:
-            return float(given) == float(stored)
-        except (TypeError, ValueError):
-            return False
-    return bool(given == stored)
+    return "/".join(filter(None, (str(budget), dataset, block.setting, stem, task)))

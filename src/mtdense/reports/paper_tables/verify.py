@@ -17,6 +17,7 @@ from mtdense.reports.evidence.runner import pinned, tail
 from mtdense.reports.paper_tables.runs import TableRun
 from mtdense.reports.paper_tables.session import stale_because
 from mtdense.reports.run_record import RunRecord
+from mtdense.reports.training_run import partial_test
 
 __all__ = ["TOLERANCE", "Verified", "draw_run", "verify_run"]
 
@@ -64,7 +65,7 @@ def verify_run(run: TableRun, environment: Mapping[str, str], tolerance: float =
     """
     record = run.tested()
     if record is None:
-        why = stale_because(run) or f"it is {run.state().value}"
+        why = stale_because(run) or partial_test(run.folder) or f"it is {run.state().value}"
         raise DataError(f"{run.name} has no test that could be verified: {why}", "run it: `mtdense table run`.")
     differences = _checkpoint_differences(run, record)
     with tempfile.TemporaryDirectory() as folder:
