@@ -56,4 +56,5 @@ class TerminalProgress(Silent):
 
     def done(self, what: str, trial: TrainingRun) -> None:
         """One more."""
-        self._bar.advance(self._bars[what])
+        if what in self._bars:  # what another process left undone was not planned
+            self._bar.advance(self._bars[what])

@@ -33,6 +33,7 @@ from mtdense.cli.run_folder import (
     default_run_folder,
     fresh_log_folder,
     name_places,
+    sole_training,
 )
 from mtdense.cli.wandb_runs import respect_environment, sweep_run_folder
 from mtdense.core.errors import ConfigError
@@ -68,7 +69,9 @@ class _SaveConfig(SaveConfigCallback):
         self.text = text
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Writes `config.yaml` beside the checkpoints (for fit), or beside the stage's logs."""
+        """Writes `config.yaml` beside the checkpoints (for fit), or beside the stage's logs; none of a mere trial."""
+        if getattr(trainer, "fast_dev_run", False):
+            return
         folder = Path(trainer.default_root_dir if stage == "fit" else self.config["log_dir"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / self.config_filename).write_text(self.text, encoding="utf-8")
@@ -84,9 +87,17 @@ class MTDenseCLI(LightningCLI):
         arguments: Subcommand and options, configurations already expanded.
         checkpoint: What `--ckpt_path` holds, or None.
         experiment: The last `--config`, which names the run folder.
+        held: Keeps the lock of the run's folder.
     """
 
-    def __init__(self, arguments: Sequence[str], checkpoint: CheckpointInfo | None, experiment: Path | None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        checkpoint: CheckpointInfo | None,
+        experiment: Path | None,
+        held: contextlib.ExitStack | None = None,
+    ) -> None:
+        self.held = held or contextlib.ExitStack()
         self.checkpoint = checkpoint
         self.experiment = experiment
         self.resumed: Path | None = None
@@ -152,6 +163,7 @@ class MTDenseCLI(LightningCLI):
             or default_run_folder(str(self.subcommand), self.experiment, ckpt_path, config.seed_everything)
         )
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            self.held.enter_context(sole_training(run))
             if config.resume == "auto":
                 self.resumed = resumed_from(run, config)
                 ckpt_path = config.ckpt_path = None if self.resumed is None else str(self.resumed)
@@ -276,8 +288,8 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
         whole = plain(merge(merged_configs([BASE_CONFIG]), config))
         path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
         arguments = [subcommand, "--config", str(path), *rest]
-        with explained():
-            cli = MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None)
+        with explained(), contextlib.ExitStack() as held:
+            cli = MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None, held)
     _say_where(cli)
     return cli
 

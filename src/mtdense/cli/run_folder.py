@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -12,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import experiments_root
+from mtdense.reports.evidence.runner import LOCKED, sole_use
 
 __all__ = [
     "check_fit_folder",
@@ -20,7 +23,11 @@ __all__ = [
     "default_run_folder",
     "fresh_log_folder",
     "name_places",
+    "sole_training",
 ]
+
+PLANNED = "trial.json"
+"""File in a folder that `mtdense table run` or `mtdense evidence run` has planned a run for."""
 
 
 def default_run_folder(subcommand: str, config: Path | None, ckpt_path: str | None, seed: int) -> Path:
@@ -46,6 +53,22 @@ def default_run_folder(subcommand: str, config: Path | None, ckpt_path: str | No
 def checkpoint_folder(run: Path) -> Path:
     """Where a run keeps its checkpoints."""
     return run / "checkpoints"
+
+
+@contextlib.contextmanager
+def sole_training(run: Path) -> Iterator[None]:
+    """Locks the folder of a planned run while it is trained by another program, such as torchrun.
+
+    The first process does; a program that the planner started has inherited its lock.
+
+    Raises:
+        ConfigError: Another process is at work there.
+    """
+    if not (run / PLANNED).is_file() or os.environ.get(LOCKED) or getattr(rank_zero_only, "rank", 0) != 0:
+        yield
+        return
+    with sole_use(run):
+        yield
 
 
 def check_fit_folder(run: Path, ckpt_path: str | None, overwrite: bool) -> None:

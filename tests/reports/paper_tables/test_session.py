@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports import RunRecord
 from mtdense.reports.evidence import Progress, sole_use
 from mtdense.reports.paper_tables.runs import TableRun
-from mtdense.reports.paper_tables.session import TableOutcome, execute_runs, prepare_runs
+from mtdense.reports.paper_tables.session import TableOutcome, execute_runs, finished, prepare_runs
 from mtdense.reports.paper_tables.slurm import slurm_script
 from mtdense.reports.paper_tables.verify import draw_run
 from mtdense.reports.training_run import State
@@ -54,7 +56,7 @@ def calls(folder: Path) -> list[str]:
 
 def go(runs: list[TableRun]) -> tuple[TableOutcome, Told]:
     told = Told()
-    return execute_runs(runs, 2, os.environ, told), told
+    return execute_runs(runs, 2, os.environ, told, patience=0), told
 
 
 def test_a_second_call_trains_nothing(tmp_path: Path, prepared: Path) -> None:
@@ -119,6 +121,43 @@ def test_failures_divergence_and_other_processes(tmp_path: Path, prepared: Path)
     assert outcome.done == [runs[0].name, runs[2].name] and not any(runs[1].name in line for line in calls(prepared))
 
 
+def test_two_sessions_share_the_work(tmp_path: Path, prepared: Path) -> None:
+    """A run is locked from its own beginning on, and free again as soon as it is done."""
+    runs = runs_of(write_table(tmp_path), tmp_path / "out", "all", seeds=(0, 1))
+    prepare(prepared, runs)
+    others: list[TableOutcome] = []
+
+    class Second(Progress):
+        """Begins another session, in this process, when the first run of the first one is done."""
+
+        def done(self, what: str, trial: Any) -> None:
+            if what == "test" and not others:
+                others.append(TableOutcome())
+                others[0] = execute_runs(runs, 1, os.environ, Progress(), patience=0)
+
+    first = execute_runs(runs, 1, os.environ, Second(), patience=0)
+    assert len(others[0].done) == len(runs) - 1 and others[0].failed == []
+    assert first == TableOutcome(done=[run.name for run in runs if run.name not in others[0].done])
+    assert len(calls(prepared)) == 2 * len(runs) and all(finished(run) for run in runs)
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path, prepared: Path) -> None:
+    (run,) = runs_of(write_table(tmp_path), tmp_path / "out", "plain")
+    prepare(prepared, [run])
+    run.folder.mkdir(parents=True)
+    program = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'ab'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-S", "-c", program, str(run.folder / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert go([run])[0].busy == [run.name]
+        # It is waited for where nothing else is left to do.
+        threading.Timer(0.5, process.kill).start()
+        outcome = execute_runs([run], 1, os.environ, Progress(), patience=60)
+    assert outcome.done == [run.name] and (run.folder / "lock").is_file()
+
+
 def test_what_is_wrong_costs_nothing(tmp_path: Path, prepared: Path) -> None:
     (run,) = runs_of(write_table(tmp_path), tmp_path / "out", "plain")
     with pytest.raises(ConfigError, match="--jobs 0"):
@@ -177,17 +216,17 @@ def test_an_array_has_an_element_per_training(tmp_path: Path) -> None:
     fake = tmp_path / "bin" / "mtdense"
     fake.parent.mkdir()
     fake.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    assert "--output" not in text  # Slurm would want its folder to be there
     fake.chmod(0o755)
     environment: dict[str, Any] = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"}
     for i in (0, len(runs) - 1):
-        called = subprocess.run(
+        subprocess.run(
             ["bash", str(script)],
-            env={**environment, "SLURM_ARRAY_TASK_ID": str(i)},
-            capture_output=True,
-            text=True,
+            env={**environment, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": str(i)},
             check=True,
         )
-        assert called.stdout.splitlines() == ["table", "run", "rooms-1", *options, "--run", runs[i].name]
+        log = tmp_path / "out d" / "slurm" / f"7_{i}.log"
+        assert log.read_text().splitlines() == ["table", "run", "rooms-1", *options, "--run", runs[i].name]
     assert subprocess.run(["bash", str(script)], env=environment, capture_output=True).returncode != 0
     with pytest.raises(ConfigError, match="nothing left to train"):
         slurm_script("rooms-1", [], options, tmp_path, None, "mtdense")

@@ -16,7 +16,10 @@ from typing import IO, Protocol
 
 from mtdense.core.errors import ConfigError, MTDenseError
 
-__all__ = ["GRACE_SECONDS", "Job", "Program", "Start", "cores", "pinned", "run_jobs", "sole_use", "tail"]
+__all__ = ["GRACE_SECONDS", "LOCKED", "Job", "Program", "Start", "cores", "pinned", "run_jobs", "sole_use", "tail"]
+
+LOCKED = "MTDENSE_RUN_LOCKED"
+"""Environment variable of programs that hold the lock of their run already, because they inherited it."""
 
 GRACE_SECONDS = 120.0
 """A training that is stopped ends its step or validation and saves; after that time it is killed."""
@@ -38,6 +41,7 @@ class Job:
         lost: Called after a step that failed, with what it is and its exit code; a text says that this is a result
             and no failure, and names it. The job's other steps are left out either way.
         lock: File that its programs inherit; None: that of all jobs. See `sole_use`.
+        ended: Called once, when none of its programs runs or will be started any more; gives the lock back.
     """
 
     id: str
@@ -46,6 +50,7 @@ class Job:
     done: Callable[[str], None] = lambda what: None
     lost: Callable[[str, int], str | None] = lambda what, code: None
     lock: int | None = None
+    ended: Callable[[], None] = lambda: None
 
 
 class Program(Protocol):
@@ -120,7 +125,7 @@ def run_jobs(
     it, and waited for; a second signal kills them.
 
     Args:
-        jobs: Begun in their order.
+        jobs: Begun in their order; each is asked for when its turn has come.
         count: Number of jobs at a time.
         environment: Of the programs.
         say: Takes a line for the user.
@@ -134,16 +139,20 @@ def run_jobs(
     Raises:
         KeyboardInterrupt: After the programs have ended.
     """
-    waiting, running, failed = list(jobs), list[_Running](), list[str]()
+    waiting, more, running, failed = iter(jobs), True, list[_Running](), list[str]()
     with _interruptible() as signals:
         try:
-            while waiting or running:
-                while waiting and len(running) < count:
-                    running.append(_Running(waiting.pop(0), environment, lock, signals, start or _start))
+            while more or running:
+                while more and len(running) < count:
+                    job = next(waiting, None)
+                    more = job is not None
+                    if job is not None:
+                        running.append(_Running(job, environment, lock, signals, start or _start))
                 for each in list(running):
                     signals.look()
                     if not each.poll(say):
                         running.remove(each)
+                        each.job.ended()
                         failed += [each.job.id] if each.failed else []
                 time.sleep(0.05)
         except BaseException as error:
@@ -154,6 +163,8 @@ def run_jobs(
         finally:
             signals.held = True  # nothing may interrupt the killing
             _stop(running, signal.SIGKILL, _KILL_SECONDS)
+            for each in running:
+                each.job.ended()
     return failed
 
 
@@ -189,8 +200,8 @@ class _Running:
         self, job: Job, environment: Mapping[str, str], lock: int | None, signals: _Signals, start: Start
     ) -> None:
         self.job = job
-        self.environment = dict(environment)
         self.lock = lock if job.lock is None else job.lock
+        self.environment = {**environment, **({} if self.lock is None else {LOCKED: "1"})}
         self.start = start
         self.signals = signals
         self.failed = False

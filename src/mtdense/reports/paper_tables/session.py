@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import ConfigError, MTDenseError
 from mtdense.reports.evidence.jobs import Progress, begin_run, training_job
 from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, Start, cores, pinned, run_jobs, sole_use
 from mtdense.reports.evidence.warm import WarmStart
@@ -16,7 +17,18 @@ from mtdense.reports.paper_tables.places import data_root, problem_of, write_dat
 from mtdense.reports.paper_tables.runs import TableRun
 from mtdense.reports.training_run import State, differing_keys
 
-__all__ = ["TableOutcome", "execute_runs", "finished", "prepare_runs", "stale_because", "write_replicas"]
+__all__ = [
+    "PATIENCE_SECONDS",
+    "TableOutcome",
+    "execute_runs",
+    "finished",
+    "prepare_runs",
+    "stale_because",
+    "write_replicas",
+]
+
+PATIENCE_SECONDS = 15.0
+"""See `execute_runs`."""
 
 
 @dataclass
@@ -74,10 +86,13 @@ def execute_runs(
     progress: Progress,
     grace: float = GRACE_SECONDS,
     warm: bool = False,
+    patience: float = PATIENCE_SECONDS,
 ) -> TableOutcome:
     """Trains and tests what is still to be done; a second call goes on where a first one stopped.
 
-    Several processes, also on several machines that share the folder, may work at the same runs: each run is locked.
+    Several processes, also on several machines that share the folder, may work at the same runs: each run is locked
+    from the start of its training to the end of its test. What another process is at work at is passed over, and asked
+    for again after all others.
 
     Args:
         runs: Their data are there.
@@ -86,6 +101,8 @@ def execute_runs(
         progress: Follows it.
         grace: Seconds that interrupted runs have to save.
         warm: Start the programs in children of one process that has imported everything, where the system can.
+        patience: Seconds to wait for another process where nothing else is left: workers of a training that was killed
+            take some to notice, and hold its lock as long.
 
     Raises:
         ConfigError: A number of jobs below 1, a grace below 0, or data that are missing; before anything is done.
@@ -99,7 +116,7 @@ def execute_runs(
     own = pinned(environment, max(1, cores() // jobs))
     start: Start | None = WarmStart(own) if warm and WarmStart.possible() else None
 
-    def work(jobs_of: Sequence[Job]) -> list[str]:
+    def work(jobs_of: Iterable[Job]) -> list[str]:
         return run_jobs(jobs_of, jobs, own, progress.say, grace=grace, start=start)
 
     outcome = TableOutcome()
@@ -107,6 +124,7 @@ def execute_runs(
     # What a killed session had left at work may have ended by now.
     if again := [run for run in todo if run.name in outcome.busy]:
         outcome.busy.clear()
+        _wait_for_one(again, patience)
         taken += _work_at(again, outcome, progress, work)
     for run in runs:
         if run.name not in (*outcome.failed, *outcome.busy) and run.state() is State.DIVERGED:
@@ -116,17 +134,30 @@ def execute_runs(
 
 
 def _work_at(
-    runs: Sequence[TableRun], outcome: TableOutcome, progress: Progress, work: Callable[[Sequence[Job]], list[str]]
+    runs: Sequence[TableRun], outcome: TableOutcome, progress: Progress, work: Callable[[Iterable[Job]], list[str]]
 ) -> list[str]:
     """Trains and tests those that nobody else is at work at; gives their names."""
-    with contextlib.ExitStack() as stack:
-        planned = list(_locked(runs, stack, outcome))
-        progress.planned("fit", [run for run, fit, _ in planned if fit])
-        progress.planned("test", [run for run, *_ in planned])
-        outcome.failed += work(
-            [replace(training_job(run, fit, True, progress), lock=lock) for run, fit, lock in planned]
-        )
-    return [run.name for run, *_ in planned]
+    fits = [run for run in runs if _must_train(run)]
+    progress.planned("fit", fits)
+    progress.planned("test", runs)
+    taken: list[str] = []
+    with contextlib.ExitStack() as every:  # locks of jobs that were never begun
+        outcome.failed += work(_Turns(runs, fits, outcome, progress, taken, every))
+    return taken
+
+
+def _must_train(run: TableRun) -> bool:
+    return run.state() is not State.DONE or not run.checkpoint.is_file()
+
+
+def _wait_for_one(runs: Sequence[TableRun], patience: float) -> None:
+    """Returns as soon as nobody is at work at one of these, or after that time."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        for run in runs:
+            with contextlib.suppress(ConfigError), sole_use(run.folder):
+                return
+        time.sleep(0.2)
 
 
 def prepare_runs(runs: Sequence[TableRun]) -> None:
@@ -160,21 +191,66 @@ def _check_data(runs: Sequence[TableRun]) -> None:
         )
 
 
-def _locked(
-    runs: Sequence[TableRun], stack: contextlib.ExitStack, outcome: TableOutcome
-) -> Iterator[tuple[TableRun, bool, int | None]]:
-    """(run, whether it must be trained, its lock) of those that nobody else is at work at."""
-    for run in runs:
-        try:
-            lock = stack.enter_context(sole_use(run.folder))
-        except ConfigError:
-            outcome.busy.append(run.name)
-            continue
-        if finished(run):  # by another process, a moment ago
-            continue
-        if run.state() is State.OTHER:
+class _Turns:
+    """The jobs of runs, each made, and its run locked, when its turn has come.
+
+    Args:
+        runs: In their order.
+        fits: Those that `progress` expects to be trained.
+        outcome: Is told which runs are busy or failed.
+        progress: Follows it.
+        taken: Gets the names of the runs that a job is made of.
+        every: Keeps the locks until their jobs end.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[TableRun],
+        fits: Sequence[TableRun],
+        outcome: TableOutcome,
+        progress: Progress,
+        taken: list[str],
+        every: contextlib.ExitStack,
+    ) -> None:
+        self.runs = runs
+        self.fits = {run.name for run in fits}
+        self.outcome = outcome
+        self.progress = progress
+        self.taken = taken
+        self.every = every
+
+    def __iter__(self) -> Iterator[Job]:
+        """Those that nobody else is at work at, or was a moment ago."""
+        for run in self.runs:
+            lock = self.every.enter_context(contextlib.ExitStack())
+            try:
+                number = lock.enter_context(sole_use(run.folder))
+            except ConfigError:
+                self.outcome.busy.append(run.name)
+                continue
+            try:
+                fit = self._what_is_left(run)
+            except (MTDenseError, OSError) as error:
+                self.outcome.failed.append(run.name)
+                self.progress.say(f"{run.name}: could not be begun: {error}")
+                fit = None
+            if fit is None:
+                lock.close()
+                continue
+            self.taken.append(run.name)
+            yield replace(training_job(run, fit, True, self.progress), lock=number, ended=lock.close)
+
+    def _what_is_left(self, run: TableRun) -> bool | None:
+        """Whether it must be trained; None: another process has done it meanwhile."""
+        done = finished(run)
+        if not done and run.state() is State.OTHER:
             _set_aside(run)
-        yield run, run.state() is not State.DONE or not run.checkpoint.is_file(), lock
+        fit = not done and _must_train(run)
+        if run.name in self.fits and not fit:
+            self.progress.done("fit", run)
+        if done:
+            self.progress.done("test", run)
+        return None if done else fit
 
 
 def _set_aside(run: TableRun) -> None:

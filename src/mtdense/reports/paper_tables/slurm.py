@@ -22,18 +22,20 @@ _SCRIPT = """\
 #SBATCH --gpus=1
 #SBATCH --time={hours}:00:00
 #SBATCH --signal=B:INT@120
-#SBATCH --output={out}/slurm-%A_%a.log
 set -euo pipefail
 cd {here}
 runs=(
 {runs}
 )
 run=${{runs[${{SLURM_ARRAY_TASK_ID:?is set by Slurm}}]}}
+# Slurm makes no folder for logs; what went wrong up to here is in the slurm-*.out where the script was submitted.
+mkdir -p {logs}
+exec >> {logs}/"${{SLURM_ARRAY_JOB_ID:-array}}_$SLURM_ARRAY_TASK_ID.log" 2>&1
 exec {program} table run {table} {options} --run "$run"
 
 # One training on several machines, by hand, here on 16 devices: --prepare writes the run's configuration, torchrun
 # trains it, and a last `table run` tests it. An experiment's batch is that of all devices together, so BATCH is
-# `data.init_args.batch_size` of NAME/trial.yaml divided by their number.
+# `data.init_args.batch_size` of NAME/trial.yaml divided by their number; a run of another batch counts as stale.
 #   {program} table run {table} {options} --run NAME --prepare
 #   srun --nodes=2 --ntasks-per-node=1 torchrun --nnodes=2 --nproc-per-node=8 --rdzv-id="$SLURM_JOB_ID" \\
 #     --rdzv-backend=c10d --rdzv-endpoint="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500" \\
@@ -69,6 +71,7 @@ def slurm_script(
         last=len(runs) - 1,
         hours=24 if hours is None else max(1, round(1.5 * hours + 0.5)),
         out=shlex.quote(str(out)),
+        logs=shlex.quote(str(out / "slurm")),
         here=shlex.quote(str(Path.cwd())),
         runs="\n".join(f"  {shlex.quote(run.name)}" for run in runs),
         program=program,
