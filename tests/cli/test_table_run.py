@@ -151,7 +151,7 @@ def test_other_commands_in_a_runs_folder(
         name: (trained.folder / name).read_bytes() for name in ("records/fit.json", "records/test.json", "config.yaml")
     }
     test = ("test", "--ckpt_path", trained.checkpoint, "--config", trained.folder / "trial.yaml")
-    for command in ((*fit, "--trainer.fast_dev_run", "true"), (*test, "--trainer.limit_test_batches", "1")):
+    for command in ((*fit, "--trainer.fast_dev_run", "true"), (*test, "--trainer.limit_test_batches", "2")):
         code, err = mtdense_main(*command)
         assert code == 0, err
     assert kept == {name: (trained.folder / name).read_bytes() for name in kept}

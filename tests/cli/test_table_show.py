@@ -11,8 +11,9 @@ import pytest
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports import MetricValue
-from mtdense.reports.paper_tables.definition import METRIC_NAMES, Block, Row, read_table
+from mtdense.reports.paper_tables.definition import read_table
 from mtdense.reports.paper_tables.runs import row_runs
+from mtdense.reports.paper_tables.structure import METRIC_NAMES, Block, Row
 from tests.cli.test_table import call
 from tests.reports.helpers import make_record
 

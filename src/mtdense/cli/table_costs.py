@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from data_modules import DenseDataModule
     from mtdense.models import DenseModule
-    from mtdense.reports.paper_tables.definition import Block, Row
+    from mtdense.reports.paper_tables.structure import Block, Row
 
 __all__ = ["build_row", "row_costs"]
 
@@ -36,7 +36,7 @@ def build_row(
     """
     from mtdense.cli.building import build_experiment
     from mtdense.cli.configs import merge
-    from mtdense.reports.paper_tables.definition import row_overrides
+    from mtdense.reports.paper_tables.structure import row_overrides
 
     if row.experiment is None:
         raise ConfigError(f"the row {row.id} has no experiment: {row.missing}", "choose another row.")

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtdense.reports.paper_tables.definition import PaperTable
+    from mtdense.reports.paper_tables.structure import PaperTable
 
 __all__ = ["add_action", "run"]
 

@@ -10,8 +10,8 @@ from mtdense.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from mtdense.reports.paper_tables.budgets import Budget
-    from mtdense.reports.paper_tables.definition import PaperTable
     from mtdense.reports.paper_tables.runs import TableRun
+    from mtdense.reports.paper_tables.structure import PaperTable
 
 __all__ = ["ALL", "BUDGETS", "add_run_options", "chosen_budget", "chosen_runs", "chosen_tables"]
 

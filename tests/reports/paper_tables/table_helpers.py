@@ -11,8 +11,9 @@ import yaml
 
 from mtdense.reports import RunRecord
 from mtdense.reports.paper_tables.budgets import parse_budget
-from mtdense.reports.paper_tables.definition import PaperTable, read_table
+from mtdense.reports.paper_tables.definition import read_table
 from mtdense.reports.paper_tables.runs import TableRun, select_rows, table_runs
+from mtdense.reports.paper_tables.structure import PaperTable
 from tests.reports.helpers import DATA, make_record
 
 MTL = "procedural/one-label/mtl_baseline-resnet18.yaml"

@@ -13,15 +13,8 @@ from mtdense.cli.table_costs import build_row, row_costs
 from mtdense.core.errors import ConfigError
 from mtdense.models import MTLBaseline
 from mtdense.reports.paper_tables.costs import TIMED, measure_costs
-from mtdense.reports.paper_tables.definition import (
-    Block,
-    CostCount,
-    PaperColumn,
-    Printed,
-    Row,
-    read_table,
-    table_ids,
-)
+from mtdense.reports.paper_tables.definition import read_table, table_ids
+from mtdense.reports.paper_tables.structure import Block, CostCount, PaperColumn, Printed, Row
 from mtdense.reports.profile import count_as, count_cost
 from tests.models.helpers import SPECS
 

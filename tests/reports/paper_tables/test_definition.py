@@ -15,16 +15,8 @@ import mtdense.models
 from mtdense.cli.configs import merge, merged_configs
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import experiments_root
-from mtdense.reports.paper_tables.definition import (
-    METRIC_NAMES,
-    SINGLE_TASK,
-    Block,
-    PaperTable,
-    Row,
-    read_table,
-    row_overrides,
-    table_ids,
-)
+from mtdense.reports.paper_tables.definition import read_table, table_ids
+from mtdense.reports.paper_tables.structure import METRIC_NAMES, SINGLE_TASK, Block, PaperTable, Row, row_overrides
 
 NUMBERED = {"bridgenet": 8, "prototype": 6, "tif": 10}
 IDS = [f"{system}-{n}" for system, last in NUMBERED.items() for n in range(1, last + 1)] + ["prompt_fusion-abstract"]

@@ -9,7 +9,7 @@ from typing import Any
 from mtdense.core.configs import merge, merged_configs
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
-from mtdense.reports.paper_tables.definition import SINGLE_TASK
+from mtdense.reports.paper_tables.structure import SINGLE_TASK
 from mtdense.reports.run_record import limits_of
 
 __all__ = ["BUDGETS", "REPLICA_IMAGES", "Budget", "limited", "parse_budget"]

@@ -14,33 +14,17 @@ from mtdense.reports.paper_tables.structure import (
     COSTS,
     METRIC_NAMES,
     SETTINGS,
-    SINGLE_TASK,
     Block,
     CostCount,
     PaperColumn,
     PaperTable,
     Printed,
     Row,
-    row_overrides,
 )
 from mtdense.reports.profile import COUNTERS
 from mtdense.tasks.registry import task_names
 
-__all__ = [
-    "COSTS",
-    "METRIC_NAMES",
-    "SETTINGS",
-    "SINGLE_TASK",
-    "Block",
-    "CostCount",
-    "PaperColumn",
-    "PaperTable",
-    "Printed",
-    "Row",
-    "read_table",
-    "row_overrides",
-    "table_ids",
-]
+__all__ = ["read_table", "table_ids"]
 
 _FOLDER = "tables"
 _VALUE_KINDS = ("absolute", "improvement")

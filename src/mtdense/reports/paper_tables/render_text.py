@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
@@ -25,20 +26,45 @@ def title(shown: ShownTable) -> str:
     return f"{shown.table.id}: {shown.table.paper}, table {shown.table.table}"
 
 
+@dataclass(frozen=True)
+class _Style:
+    """How the parts of a table are written.
+
+    Args:
+        head: Title, caption and status.
+        heading: Of a block.
+        grid: Column heads and rows.
+        text: A line of a list.
+        mark: A mark and its meaning.
+        marks: What the list of these begins with.
+    """
+
+    head: Callable[[str, str, str], str]
+    heading: Callable[[str], str]
+    grid: Callable[[Sequence[str], Sequence[Group]], str]
+    text: Callable[[str], str]
+    mark: Callable[[str, str], str]
+    marks: str
+
+
 def terminal(shown: ShownTable) -> str:
     """For a terminal; wide enough never to fold a cell."""
-    head = title(shown)
-    parts = [f"{head}\n{'=' * len(head)}\n{shown.table.caption}\n{status(shown)}"]
+    return _written(shown, _TERMINAL)
+
+
+def markdown(shown: ShownTable) -> str:
+    """For Markdown with tables."""
+    return _written(shown, _MARKDOWN)
+
+
+def _written(shown: ShownTable, style: _Style) -> str:
+    parts = [style.head(title(shown), shown.table.caption, status(shown))]
     for block in shown.blocks:
-        name = block_title(shown, block)
-        parts.append(f"{name}\n{'-' * len(name)}")
-        for heads, groups in (score_grid(block), cost_grid(block)):
-            if groups:
-                parts.append(_drawn(heads, groups))
-        parts.append("\n".join(f"- {line}" for line in note_lines(block)))
-    legend = legend_lines(shown)
-    if legend:
-        parts.append("Marks\n-----\n" + "\n".join(f"- {text}: {meaning}." for text, meaning in legend))
+        parts.append(style.heading(block_title(shown, block)))
+        parts += [style.grid(heads, groups) for heads, groups in (score_grid(block), cost_grid(block)) if groups]
+        parts.append("\n".join(f"- {style.text(line)}" for line in note_lines(block)))
+    if legend := legend_lines(shown):
+        parts.append(style.marks + "\n".join(f"- {style.mark(text, meaning)}." for text, meaning in legend))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -61,22 +87,6 @@ def _drawn(heads: Sequence[str], groups: Sequence[Group]) -> str:
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
 
 
-def markdown(shown: ShownTable) -> str:
-    """For Markdown with tables."""
-    parts = [f"## {_escape(title(shown))}", _escape(shown.table.caption), _escape(status(shown))]
-    for block in shown.blocks:
-        parts.append(f"### {_escape(block_title(shown, block))}")
-        for heads, groups in (score_grid(block), cost_grid(block)):
-            if groups:
-                parts.append(_markdown_table(heads, groups))
-        parts.append("\n".join(f"- {_escape(line)}" for line in note_lines(block)))
-    legend = legend_lines(shown)
-    if legend:
-        marks = "\n".join(f"- **{_escape(text)}**: {_escape(meaning)}." for text, meaning in legend)
-        parts.append(f"Marks:\n\n{marks}")
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
 def _markdown_table(heads: Sequence[str], groups: Sequence[Group]) -> str:
     lines = [[_escape(head) for head in (*_HEADS, *heads)], [":--"] * len(_HEADS) + ["--:"] * len(heads)]
     for group in groups:
@@ -90,3 +100,25 @@ def _escape(text: str) -> str:
     """Keeps labels from being read as emphasis, cells, links or HTML."""
     text = re.sub(r"([\\`*_|])", r"\\\1", " ".join(text.split()))
     return text.replace("<", "&lt;").replace("](", "]\\(")
+
+
+def _underlined(text: str, line: str) -> str:
+    return f"{text}\n{line * len(text)}"
+
+
+_TERMINAL = _Style(
+    head=lambda name, caption, told: f"{_underlined(name, '=')}\n{caption}\n{told}",
+    heading=lambda name: _underlined(name, "-"),
+    grid=_drawn,
+    text=str,
+    mark=lambda text, meaning: f"{text}: {meaning}",
+    marks="Marks\n-----\n",
+)
+_MARKDOWN = _Style(
+    head=lambda name, caption, told: "\n\n".join((f"## {_escape(name)}", _escape(caption), _escape(told))),
+    heading=lambda name: f"### {_escape(name)}",
+    grid=_markdown_table,
+    text=_escape,
+    mark=lambda text, meaning: f"**{_escape(text)}**: {_escape(meaning)}",
+    marks="Marks:\n\n",
+)

@@ -13,8 +13,8 @@ from mtdense.core.errors import ConfigError, DataError, MTDenseError
 from mtdense.core.suggest import did_you_mean
 from mtdense.reports.canonical import checksum, plain
 from mtdense.reports.paper_tables.budgets import Budget, limited, parse_budget
-from mtdense.reports.paper_tables.definition import SINGLE_TASK, Block, PaperTable, Row, row_overrides
 from mtdense.reports.paper_tables.places import data_root, data_version
+from mtdense.reports.paper_tables.structure import SINGLE_TASK, Block, PaperTable, Row, row_overrides
 from mtdense.reports.paper_tables.trained_as import alike, trained_otherwise
 from mtdense.reports.run_record import RunRecord
 from mtdense.reports.training_run import State, TrainingRun
