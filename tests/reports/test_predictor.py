@@ -97,6 +97,34 @@ def test_whole_pictures_keep_their_metres() -> None:
         np.testing.assert_allclose(found.values["depth"], picture[..., 0] / 255 * 10, atol=0.4)
 
 
+class SeesSizes(nn.Module):
+    """Takes what is white for nearer the larger it looks: 10 m where it is one pixel wide."""
+
+    def forward(self, image: torch.Tensor) -> Outputs:
+        width = image.sum((1, 2, 3)).div(3).sqrt().view(-1, 1, 1, 1)
+        return Outputs({"depth": 10 / width.expand(-1, 1, *image.shape[2:])})
+
+
+class Sizes(Colours):
+    """Around it."""
+
+    def build_network(self) -> nn.Module:
+        return SeesSizes()
+
+
+@pytest.mark.parametrize("unit", ["metres", "disparity"])
+def test_metres_are_those_of_the_size_of_training(unit: str) -> None:
+    picture = np.zeros((120, 150, 3), np.uint8)
+    picture[40:70, 60:90] = 255  # 8 pixels wide where the picture fits 32 x 40
+    model = Sizes(tasks={"depth": {"unit": unit}}, backbone="tiny", input_size=[32, 40])
+    # Another aspect, too: the picture's own size on the canvas counts.
+    found = [Predictor(model, size=size)(picture) for size in (None, (64, 80), (16, 20), (64, 40), (120, 300))]
+    assert [f.plan.zoom for f in found] == pytest.approx([1, 2, 0.5, 1, 3.75])
+    # This network of disparity is as wrong as it can be; it is undone the other way.
+    wanted = [10 / 8] * 5 if unit == "metres" else [10 / 8 / f.plan.zoom**2 for f in found]
+    assert [float(f.values["depth"].mean()) for f in found] == pytest.approx(wanted, rel=0.02)
+
+
 def test_blending_is_in_probabilities_and_directions() -> None:
     tasks = build_tasks({"semseg": {"num_classes": 2}, "normals": {}})
     plan = plan_tiles((1, 60), (1, 40), 1.5, 0.5)  # two tiles that share columns 20 to 39

@@ -68,4 +68,6 @@ def test_what_lacks_a_camera_or_would_be_cut_is_refused() -> None:
     assert "`--tasks depth`" in (caught.value.mend or "")
     with pytest.raises(ConfigError, match="in tiles: a box may lie in several"):
         Predictor(boxes(), camera=given_camera("500,500,32,20"), tile=2.0)
+    with pytest.raises(ConfigError, match="as far as they look at the size of training"):
+        Predictor(boxes(), camera=given_camera("500,500,32,20"), size=(64, 64))
     assert list(Predictor(boxes(depth={}), tasks=["depth"]).tasks) == ["depth"]

@@ -51,15 +51,16 @@ class Predictor:
 
     Without tiles a picture is scaled, aspect kept, to what fits the network's size. With tiles it is scaled to `tile`
     times that, and the network looks at overlapping parts of its own size; where they overlap, probabilities, vectors
-    or values are averaged, fading from one to the other. What the scale does to a task's values is undone
-    (`Task.zoom_label`: metres are multiplied by it). Either way soft predictions are brought to the picture's own grid
-    before classes are decided, so borders are smooth.
+    or values are averaged, fading from one to the other. What tiles or another size than that of training do to a
+    task's values is undone (`Task.zoom_label`: metres are multiplied by it). Either way soft predictions are brought to
+    the picture's own grid before classes are decided, so borders are smooth.
 
     Args:
         model: The network, see `mtdense.load`; it is put into evaluation mode and on `device`.
         tasks: Tasks to predict; None: all.
         camera: What the pictures were taken with. Tasks of things in space (3-D boxes) need it.
-        size: Height and width that the network sees; None: of its training images.
+        size: Height and width that the network sees; None: of its training images. Of a network that does not say what
+            those had, this is taken for it.
         tile: Scale of the tiles, from 1 on; None: no tiles.
         overlap: Share of a tile that a neighbour sees too.
         batch_size: Tiles at a time.
@@ -85,8 +86,9 @@ class Predictor:
         self.camera = camera
         found = [name for name, task in self.tasks.items() if task.output_kind != "map"]
         self.maps = {name: task for name, task in self.tasks.items() if name not in found}
-        _check_spatial(found, list(self.maps), camera, tile)
         self.size = _canvas(model, size)
+        self.trained_size = _canvas(model, model.hparams["input_size"] or self.size)
+        _check_spatial(found, list(self.maps), camera, tile, None if self.size == self.trained_size else self.size)
         self.tile = tile
         self.overlap = overlap
         if batch_size < 1:
@@ -118,7 +120,7 @@ class Predictor:
                 f"{raw.id} is {raw.image.dtype} of shape {raw.image.shape}", "give RGB pictures (H, W, 3) of uint8."
             )
         source = int(raw.image.shape[0]), int(raw.image.shape[1])
-        plan = plan_tiles(source, self.size, self.tile, self.overlap)
+        plan = plan_tiles(source, self.size, self.tile, self.overlap, self.trained_size)
         blends = {name: Blend(task, plan) for name, task in self.maps.items()}
         objects: dict[str, Any] = {}
         for first, batch in self._batches(raw, plan):
@@ -181,8 +183,14 @@ def _chosen(model: DenseModule, names: Sequence[str] | None) -> dict[str, Task]:
     return {name: model.tasks[name] for name in chosen}
 
 
-def _check_spatial(names: Sequence[str], maps: Sequence[str], camera: GivenCamera | None, tile: float | None) -> None:
-    """Refuses things in space where nothing tells the camera, or where they would be cut by tiles."""
+def _check_spatial(
+    names: Sequence[str],
+    maps: Sequence[str],
+    camera: GivenCamera | None,
+    tile: float | None,
+    size: tuple[int, int] | None,
+) -> None:
+    """Refuses things in space where nothing tells the camera, where tiles would cut them, or at a size not trained."""
     if not names:
         return
     rest = f"or leave {', '.join(names)} out: `--tasks {' '.join(maps)}`" if maps else "or predict on its data set"
@@ -193,6 +201,11 @@ def _check_spatial(names: Sequence[str], maps: Sequence[str], camera: GivenCamer
         )
     if tile is not None:
         raise ConfigError(f"{', '.join(names)} in tiles: a box may lie in several", f"leave out `--tile`, {rest}.")
+    if size is not None:
+        raise ConfigError(
+            f"{', '.join(names)} at {size[0]}x{size[1]}: boxes are as far as they look at the size of training",
+            f"leave out `--size`, {rest}.",
+        )
 
 
 def _canvas(model: DenseModule, size: Sequence[int] | None) -> tuple[int, int]:

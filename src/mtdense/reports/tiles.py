@@ -28,7 +28,7 @@ class TilePlan:
     Args:
         tiles: Where each comes from; a tile that the picture does not fill is padded.
         scaled: Height and width of the whole picture after scaling.
-        zoom: By how much it is larger than the picture that would fit the network whole.
+        zoom: By how much it is larger than the picture that would fill the images of training.
         overlap: Pixels in which neighbours fade into each other, vertically and horizontally.
     """
 
@@ -38,7 +38,13 @@ class TilePlan:
     overlap: tuple[int, int]
 
 
-def plan_tiles(source: tuple[int, int], canvas: tuple[int, int], zoom: float | None, overlap: float) -> TilePlan:
+def plan_tiles(
+    source: tuple[int, int],
+    canvas: tuple[int, int],
+    zoom: float | None,
+    overlap: float,
+    trained: tuple[int, int] | None = None,
+) -> TilePlan:
     """Lays out the tiles; without zoom it is one, the whole picture fitted into the canvas.
 
     Args:
@@ -47,6 +53,7 @@ def plan_tiles(source: tuple[int, int], canvas: tuple[int, int], zoom: float | N
         zoom: Scale, 1 being that at which the whole picture fits the canvas. The stored resolution is never exceeded
             by it, and of pictures of another aspect at least the canvas is filled.
         overlap: Share of a tile, from 0 to 0.5, that a neighbour sees too.
+        trained: Height and width of training images, where they are not those of the canvas.
 
     Raises:
         ConfigError: Zoom or overlap out of range.
@@ -65,7 +72,8 @@ def plan_tiles(source: tuple[int, int], canvas: tuple[int, int], zoom: float | N
     rows, columns = (_starts(scaled[i], canvas[i], shared[i]) for i in (0, 1))
     height, width = min(scaled[0], canvas[0]), min(scaled[1], canvas[1])
     tiles = tuple(Geometry(source, scaled, (top, left, height, width), canvas) for top in rows for left in columns)
-    return TilePlan(tiles, scaled, factor / fit, shared)
+    usual = trained or canvas
+    return TilePlan(tiles, scaled, factor / min(usual[0] / source[0], usual[1] / source[1]), shared)
 
 
 def _scaled(length: int, factor: float) -> int:
