@@ -23,6 +23,21 @@ def test_png_and_jpeg(tmp_path: Path) -> None:
     assert np.abs(io.read_image(tmp_path / "a.jpg").astype(int) - smooth).max() < 12
 
 
+@pytest.mark.parametrize("extension", [*io.EXTENSIONS, ".mpo.jpg"])
+def test_every_file_type_is_read(tmp_path: Path, extension: str) -> None:
+    """Of two lenses (MPO), the first picture."""
+    path = tmp_path / f"a{extension}"
+    grey = np.full_like(PICTURE, 90)
+    if extension == ".npy":
+        io.write_array(path, grey)
+    elif extension == ".mpo.jpg":
+        two = [Image.fromarray(grey), Image.fromarray(PICTURE)]
+        two[0].save(path, format="MPO", save_all=True, append_images=two[1:])
+    else:
+        io.write_image(path, grey)
+    np.testing.assert_allclose(io.read_image(path).astype(int), grey, atol=3)
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])
 def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 import scipy.io
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mtdense.core.errors import DataError
 from mtdense.data.location import Location
@@ -46,7 +46,8 @@ MAX_PIXELS = 100_000_000
 _PNG_END = b"IEND\xaeB`\x82"
 
 # By content, whatever a file is called. Among Pillow's other decoders is one that starts a program (PostScript).
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
+# Pictures of two lenses (MPO) go with JPEG; Pillow knows no name for opening them.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")
 
 
 def index_folder(folder: Path) -> dict[str, Path]:
@@ -99,6 +100,10 @@ def _reading(path: Location) -> Iterator[None]:
         raise DataError(f"no permission to read {path}", "Correct the file's permissions.") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise DataError(f"{path} is too large: {error}", "Scale it down before use.") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path} cannot be decoded (it is none of {', '.join(_FORMATS)})", "Convert it, or copy it again."
+        ) from error
     except Exception as error:  # a damaged file makes a decoder raise nearly anything
         detail = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
