@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import cv2
@@ -14,6 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtdense.data.pictures import Source
+from mtdense.data.sample import RawImage
+from mtdense.reports import tiles
+from mtdense.reports.predictor import Predicted, Predictor
 from tests.checkpoints import SPECS, save_checkpoint, small_model
 from tests.data.test_pictures import picture, video
 
@@ -99,15 +106,88 @@ def test_one_page_alone(mtdense_main: Main, checkpoint: Path, tmp_path: Path) ->
     assert found == sorted([*drawn, "index.html", "predictions.json"])
 
 
-def test_a_damaged_picture_stops_no_other(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
-    picture(tmp_path / "photos" / "good.png")
-    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
-    code, err = mtdense_main(
-        "predict", "--ckpt_path", checkpoint, "--images", tmp_path / "photos", "--out", tmp_path / "out"
-    )
-    assert code == 1 and "1 of 2 files" in err and "bad.png" in err
-    assert (tmp_path / "out" / "depth" / "good.npy").is_file()
-    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["failed"][0]["file"].endswith("bad.png")
+def test_a_bad_file_is_one_line_and_stops_no_other(
+    mtdense_main: Main, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name in ("first.png", "last.png", os.fsdecode(b"not\xffutf.png"), "line\nfeed.png"):
+        picture(photos / name, (30, 40))
+    (photos / "bad.png").write_bytes(b"no picture")
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    picture(photos / "large.png", (160, 200))
+    monkeypatch.setattr(tiles, "MAX_VALUES", 3 * 100 * 110)
+    video(photos / "changes.mp4")
+    frames = Source.pictures
+
+    def changing(self: Source, *args: Any) -> Iterator[RawImage]:
+        for raw in frames(self, *args):
+            yield RawImage(raw.id, raw.image[: len(raw.image) - 4 * (raw.id == "changes/000003")])
+
+    monkeypatch.setattr(Source, "pictures", changing)
+    command = ("predict", "--ckpt_path", checkpoint, "--images", photos, "--out", out)
+    options = ("--tile", 4, "--video", "--no-sheets")
+    code, err = mtdense_main(*command, *options)
+    assert code == 1 and "4 of 8 files" in err, err
+    told = json.loads((out / "predictions.json").read_text())
+    failed = {entry["id"]: entry["problem"] for entry in told["failed"]}
+    words = {
+        "bad": "it is none of PNG",
+        "gone": "no such file",
+        "large": "too large to blend",
+        "changes": "from 64x48 to 64x44",
+    }
+    assert failed.keys() == words.keys() and all(words[name] in failed[name] for name in words), failed
+    done = ["first", "last", "line_feed", "not\ufffdutf"]
+    assert [e["id"] for e in told["pictures"] if "/" not in e["id"]] == done and told["complete"]
+    assert all((out / task / f"{name}.npy").is_file() for name in done for task in SPECS)
+    # A name that is no UTF-8 reads back as it is.
+    assert all(Path(entry["file"]).exists() for entry in told["pictures"])
+
+
+def test_an_interrupted_run_can_be_run_again(
+    mtdense_main: Main, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        picture(tmp_path / "photos" / f"{name}.png")
+    out = tmp_path / "out"
+    command = ("predict", "--ckpt_path", checkpoint, "--images", tmp_path / "photos", "--out", out)
+
+    def manifest() -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((out / "predictions.json").read_text())
+        return told
+
+    def interrupted(self: Predictor, raw: RawImage) -> Predicted:
+        # Whatever ends the process now, the folder is known.
+        assert not manifest()["complete"]
+        if raw.id == "b":
+            raise KeyboardInterrupt
+        return predict(self, raw)
+
+    with monkeypatch.context() as patch:
+        predict = Predictor.__call__
+        patch.setattr(Predictor, "__call__", interrupted)
+        code, err = mtdense_main(*command)
+    assert code == 130 and "Interrupted" in err and "Traceback" not in err
+    assert [entry["id"] for entry in manifest()["pictures"]] == ["a"] and (out / "index.html").is_file()
+    code, err = mtdense_main(*command)
+    assert code == 0, err
+    assert len(manifest()["pictures"]) == 2 and manifest()["complete"]
+
+
+def test_nothing_is_written_elsewhere(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
+    photo, out, other = picture(tmp_path / "a.png"), tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    command = ("predict", "--ckpt_path", checkpoint, "--images", photo, "--out", out)
+    assert mtdense_main(*command)[0] == 0
+    for folder, name in (("depth", "a.npy"), ("gallery", "a.depth.webp"), ("sheets", "a.png")):
+        (out / folder / name).unlink()
+        (out / folder / name).symlink_to(other / name)
+        code, err = mtdense_main(*command)
+        assert code == 1 and "leads out of the folder" in err, (folder, err)
+        (out / folder / name).unlink()
+    shutil.rmtree(out / "depth")
+    (out / "depth").symlink_to(other)
+    assert mtdense_main(*command)[0] == 1 and not list(other.iterdir())
 
 
 def test_bad_commands(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:
@@ -133,5 +213,10 @@ def test_nothing_of_the_user_is_written_over(mtdense_main: Main, checkpoint: Pat
     for wrong in (("--every", "0"), ("--max_frames", "0"), ("--png_scale", "0"), ("--png_scale", "nan")):
         code, err = mtdense_main(*command[:-1], tmp_path / "out", *wrong)
         assert code == 1 and wrong[0] in err and not (tmp_path / "out").exists()
+    for name, content in (("predictions.json", '[{"image_id": 1}]'), ("index.html", "<p>mine</p>")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(content)
+        code, err = mtdense_main(*command[:-1], tmp_path / name)
+        assert code == 1 and f"{name} is not of" in err and (tmp_path / name / name).read_text() == content
     for _ in range(2):  # its own files it may replace
         assert mtdense_main(*command[:-1], tmp_path / "out")[0] == 0

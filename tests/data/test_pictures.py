@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.data.picture_ids import picture_ids
 from mtdense.data.pictures import find_sources
 
 
@@ -49,7 +51,40 @@ def test_ids_tell_files_apart(tmp_path: Path) -> None:
     files = [picture(tmp_path / "x" / "one.png"), picture(tmp_path / "y" / "one.png")]
     assert [source.id for source in find_sources([str(p) for p in files])] == ["x/one", "y/one"]
     files.append(picture(tmp_path / "y" / "one.jpg"))
-    assert [s.id for s in find_sources([str(p) for p in files])] == ["00000-one", "00001-one", "00002-one"]
+    assert [s.id for s in find_sources([str(p) for p in files])] == ["x/one", "y/one", "y/one-2"]
+
+
+def test_ids_are_the_names_given_and_share_no_file(tmp_path: Path) -> None:
+    blob = picture(tmp_path / "store" / "0a1b.png")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("beach.png", "hill.png"):
+        (photos / name).symlink_to(blob)
+    for name in ("a.png", "a_raw.png", "A.jpg", "c:d.png", "line\nfeed.png", "back\\slash.png"):
+        picture(photos / name)
+    (photos / "...png").write_bytes(b"")
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    picture(photos / f"{'x' * 240}.png")
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere")
+    found = {source.path.name: source.id for source in find_sources([str(photos), str(photos / ".." / "photos")])}
+    assert found == {
+        "...png": "_",
+        "A.jpg": "A",
+        "a.png": "a-2",
+        "a_raw.png": "a_raw-2",
+        "back\\slash.png": "back_slash",
+        "beach.png": "beach",
+        "c:d.png": "c_d",
+        os.fsdecode(b"caf\xe9.png"): "caf\ufffd",
+        "gone.png": "gone",
+        "hill.png": "hill",
+        "line\nfeed.png": "line_feed",
+        f"{'x' * 240}.png": "x" * 180,
+    }
+    # Frames are ID/000123.
+    assert picture_ids([Path("/walk.mp4"), Path("/walk/000000.png")], [True, False]) == ["walk", "000000"]
+    two = [Path("/b/walk.mp4"), Path("/c/walk.mp4"), Path("/walk.mp4"), Path("/walk/000000.png")]
+    assert picture_ids(two, [True, True, True, False]) == ["b/walk", "c/walk", "walk", "walk/000000-2"]
 
 
 def test_frames_of_a_video(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def run_images(arguments: Sequence[str]) -> int:
     from mtdense.data.pictures import find_sources
     from mtdense.models.checkpoint import load, read_checkpoint
     from mtdense.reports.canonical import file_checksum
-    from mtdense.reports.picture_run import PictureRun, Wanted
+    from mtdense.reports.picture_run import MANIFEST, PictureRun, Wanted
     from mtdense.reports.predictor import Predictor
 
     sources = find_sources(args.images)
@@ -52,20 +54,24 @@ def run_images(arguments: Sequence[str]) -> int:
         batch_size=args.batch_size,
         device=args.device,
     )
-    out = args.out or _default_folder(Path(args.ckpt_path))
-    _check_free(out, [*predictor.tasks, "sheets", "gallery"])
+    out = args.out or _default_folder(args.ckpt_path)
+    _check_free(out, [*predictor.tasks, "sheets", "gallery", *(() if args.gallery == "none" else ("index.html",))])
     checksum = file_checksum(info.path)
     about = {"checkpoint": str(args.ckpt_path), "checkpoint_sha256": checksum, "method": info.about.get("method")}
     wanted = Wanted(args.raw, args.png_scale, args.sheets, args.gallery, args.video, args.every, args.max_frames)
     run = PictureRun(predictor, out, wanted, about)
-    done = run.run(sources)
+    try:
+        done = run.run(sources)
+    except KeyboardInterrupt:
+        print(f"Interrupted; {out / MANIFEST} says what is done. The same command does all again.", file=sys.stderr)
+        return 130
     page = f"; open {out / 'index.html'}" if args.gallery != "none" else ""
     print(f"Wrote {out}: {done} pictures{page}")
     if run.failed:
         raise DataError(
             f"{len(run.failed)} of {len(sources)} files could not be done: "
             + "; ".join(entry["problem"] for entry in run.failed[:3]),
-            f"the others are done; {out / 'predictions.json'} names all that failed.",
+            f"the others are done; {out / MANIFEST} names all that failed.",
         )
     return 0
 
@@ -112,13 +118,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_free(out: Path, folders: Sequence[str]) -> None:
+def _check_free(out: Path, names: Sequence[str]) -> None:
     """Refuses to write over what no prediction wrote, such as photographs and labels in folders named as tasks."""
-    taken = [name for name in folders if (out / name).is_dir() and any((out / name).iterdir())]
-    if taken and not (out / "predictions.json").is_file():
-        raise ConfigError(
-            f"{out / taken[0]} has files that are not of `mtdense predict --images`", "take another folder for `--out`."
-        )
+    manifest = out / "predictions.json"
+    if _is_ours(manifest):
+        return
+    taken = [out / name for name in names if (out / name).exists() and not _is_empty_folder(out / name)]
+    if manifest.exists():
+        taken.append(manifest)
+    if taken:
+        verb = "has files that are" if taken[0].is_dir() else "is"
+        raise ConfigError(f"{taken[0]} {verb} not of `mtdense predict --images`", "take another folder for `--out`.")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _is_ours(manifest: Path) -> bool:
+    try:
+        told = json.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"format", "checkpoint_sha256", "pictures", "failed"} <= told.keys()
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:
@@ -128,6 +150,9 @@ def _names(given: Sequence[str] | None) -> list[str] | None:
     return [name for name in " ".join(given).replace("[", " ").replace("]", " ").replace(",", " ").split() if name]
 
 
-def _default_folder(checkpoint: Path) -> Path:
+def _default_folder(ckpt_path: str) -> Path:
+    if ckpt_path.startswith("hf://"):  # beside the hub's cache nobody would look
+        return Path("predictions") / ckpt_path.partition("@")[0].rpartition("/")[2]
+    checkpoint = Path(ckpt_path)
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     return run / "predictions"

@@ -13,6 +13,7 @@ import numpy as np
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.io import EXTENSIONS, MAX_PIXELS, read_image
+from mtdense.data.picture_ids import picture_ids
 from mtdense.data.sample import RawImage
 
 __all__ = ["VIDEOS", "Source", "find_sources"]
@@ -32,7 +33,7 @@ class Source:
 
     Args:
         path: The file.
-        id: Its stem, with as many parent folders as it takes to tell it from the others.
+        id: Its stem, with as many parent folders as it takes to tell it from the others; see `picture_ids`.
     """
 
     path: Path
@@ -105,32 +106,35 @@ def find_sources(patterns: Sequence[str]) -> list[Source]:
     Raises:
         DataError: A pattern that finds none.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_file() and path.suffix.lower() in (*EXTENSIONS, *VIDEOS):
-            found[path] = None  # a name may hold the signs of a glob; arrays count only where they are named
+            # A name may hold the signs of a glob; arrays count only where they are named.
+            found.setdefault(_place(path), path)
             continue
         # Path.glob takes no absolute patterns.
         named = glob.glob(str(path), recursive=True)  # noqa: PTH207
         matches = sorted(path.iterdir()) if path.is_dir() else sorted(map(Path, named))
-        pictures = [p for p in matches if p.suffix.lower() in (*_PICTURES, *VIDEOS) and p.is_file()]
+        pictures = [p for p in matches if p.suffix.lower() in (*_PICTURES, *VIDEOS) and _is_named(p)]
         if not pictures:
             kinds = ", ".join((*_PICTURES, *VIDEOS))
             raise DataError(f"no picture at {pattern}", f"name files of the kinds {kinds}, folders or globs.")
-        found.update(dict.fromkeys(pictures))
-    paths = list(found)
-    return [Source(path, name) for path, name in zip(paths, _unique_stems(paths), strict=True)]
+        for picture in pictures:
+            found.setdefault(_place(picture), picture)
+    paths = list(found.values())
+    ids = picture_ids([Path(place) for place in found], [Source(path, "").is_video for path in paths])
+    return [Source(path, name) for path, name in zip(paths, ids, strict=True)]
 
 
-def _unique_stems(paths: Sequence[Path]) -> list[str]:
-    """Stems, with as many parent folders as it takes to tell files apart; a number where only the suffix differs."""
-    resolved = [path.resolve() for path in paths]
-    for depth in range(1, 6):
-        names = ["/".join((*path.parts[-depth:-1], path.stem)) for path in resolved]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{i:05d}-{path.stem}" for i, path in enumerate(paths)]
+def _place(path: Path) -> str:
+    # Not what a link leads to: the name is the user's.
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _is_named(path: Path) -> bool:
+    """Whether it is a file, or a link to one that is gone, which is to be told and not passed over."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _open_video(path: Path) -> cv2.VideoCapture:

@@ -90,7 +90,7 @@ class Gallery:
         image = shrunk(panel.picture, self.longest)
         if self.self_contained:
             return _data_address(image)
-        path = safe_path(self.out / "gallery", id, f".{panel.title}.webp")
+        path = safe_path(self.out, f"gallery/{id}", f".{panel.title}.webp")
         image.save(path, format="WEBP", quality=_QUALITY)
         return self._address(path)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
-from mtdense.core.errors import DataError
+from mtdense.core.errors import MTDenseError
 from mtdense.core.progress import track
 from mtdense.data.pictures import Source
 from mtdense.data.sample import RawImage
@@ -25,9 +29,15 @@ from mtdense.reports.raw_files import RawForm, png_coding, write_raw
 from mtdense.reports.video_files import VideoFile
 from mtdense.tasks.base import ArrayAny
 
-__all__ = ["PictureRun", "Wanted"]
+__all__ = ["MANIFEST", "PictureRun", "Wanted"]
+
+MANIFEST = "predictions.json"
 
 _FRAMES_IN_GALLERY = 12
+_SAVED_EVERY = 30.0  # seconds
+# What may be wrong with one file and not with the next. Of the system's errors those are not that end every writing.
+_OF_A_FILE = (MTDenseError, OSError, UnicodeError, MemoryError, torch.OutOfMemoryError, cv2.error)
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,9 @@ class PictureRun:
     """Predicts on sources and writes as it goes; memory does not grow with their number, but for the page's text.
 
     OUT/<task>/<id>.png holds colours, OUT/<task>/<id>.npy (or _raw.png) values, OUT/sheets/<id>.png all side by side,
-    OUT/index.html the gallery, and OUT/predictions.json what was done. A file that cannot be read is skipped, named in
-    `failed`, and does not stop the others.
+    OUT/index.html the gallery, and OUT/predictions.json what was done. A file that cannot be done is named in `failed`,
+    and does not stop the others. Gallery and manifest are there, too, where the run is interrupted: the manifest from
+    the beginning, so that the folder is known for one of predictions, and it says whether the run is complete.
 
     Args:
         predictor: Predicts.
@@ -86,22 +97,45 @@ class PictureRun:
                 png_coding(task, self.wanted.png_scale)
         tasks = list(self.predictor.tasks)
         gallery = Gallery(self.out, tasks, self._line(len(sources)), self_contained=self.wanted.gallery == "single")
-        for source in track(sources, "Predicting"):
-            try:
-                self._source(source, gallery)
-            except DataError as error:
-                self.failed.append({"file": str(source.path), "problem": error.problem})
-        write_atomic(self.out / "predictions.json", json.dumps(self._manifest(), indent=2, ensure_ascii=False) + "\n")
-        if self.wanted.gallery != "none":
-            gallery.write()
+        complete = False
+        self._save(complete)
+        saved = time.monotonic()
+        try:
+            for source in track(sources, "Predicting"):
+                self._try(source, gallery)
+                if time.monotonic() - saved > _SAVED_EVERY:
+                    self._save(complete)
+                    saved = time.monotonic()
+            complete = True
+        finally:
+            self._save(complete)
+            if self.wanted.gallery != "none":
+                gallery.write()
         return len(self._done)
+
+    def _try(self, source: Source, gallery: Gallery) -> None:
+        try:
+            self._source(source, gallery)
+        except _OF_A_FILE as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                raise
+            told = error.problem if isinstance(error, MTDenseError) else f"{source.path}: {_first_line(error)}"
+            self.failed.append({"id": source.id, "file": str(source.path), "problem": told})
+
+    def _save(self, complete: bool) -> None:
+        text = json.dumps(self._manifest(complete), indent=2, ensure_ascii=False) + "\n"
+        # Of a name that is no UTF-8, JSON's own escapes: it reads back as Python spells such names.
+        write_atomic(self.out / MANIFEST, text.encode("utf-8", "backslashreplace"))
+
+    def _path(self, folder: str, id: str, suffix: str) -> Path:
+        return safe_path(self.out, f"{folder}/{id}", suffix)
 
     def _source(self, source: Source, gallery: Gallery) -> None:
         videos: dict[str, VideoFile] = {}
         if source.is_video and self.wanted.video:
             rate = source.frame_rate() / self.wanted.every
             for task in self.predictor.tasks:
-                videos[task] = VideoFile(safe_path(self.out / task, source.id, ".mp4"), rate)
+                videos[task] = VideoFile(self._path(task, source.id, ".mp4"), rate)
         frames = -(-source.frame_count() // self.wanted.every)
         if self.wanted.max_frames is not None:
             frames = min(frames, self.wanted.max_frames)
@@ -127,7 +161,9 @@ class PictureRun:
         panels, files = [], {}
         for name, values in found.values.items():
             panel = self._panel(name, values, first.values[name])
-            path = safe_path(self.out / name, raw.id, ".png")
+            path = self._path(name, raw.id, ".png")
+            for suffix in (".npy", "_raw.png"):
+                self._path(name, raw.id, suffix)  # no link there leads out of the folder
             Image.fromarray(panel.picture).save(path)
             stem = path.with_name(path.name.removesuffix(".png"))
             stored = write_raw(self.predictor.tasks[name], values, stem, self.wanted.raw, self.wanted.png_scale)
@@ -136,17 +172,17 @@ class PictureRun:
         for name, found_ones in found.objects.items():
             task = self.predictor.tasks[name]
             over, above = draw_boxes(task, found_ones, raw.image)
-            path = safe_path(self.out / name, raw.id, ".png")
+            path = self._path(name, raw.id, ".png")
             Image.fromarray(over).save(path)
-            Image.fromarray(above).save(safe_path(self.out / name, raw.id, "_above.png"))
+            Image.fromarray(above).save(self._path(name, raw.id, "_above.png"))
             files[name] = path
             if self.wanted.raw != "none":
-                files[f"{name} values"] = safe_path(self.out / name, raw.id, BOX_FILE)
+                files[f"{name} values"] = self._path(name, raw.id, BOX_FILE)
                 write_boxes(task, found_ones, files[f"{name} values"])
             panels.append(Panel(name, over))
         photo = Panel("photograph", raw.image)
         if self.wanted.sheets:
-            path = safe_path(self.out / "sheets", raw.id, ".png")
+            path = self._path("sheets", raw.id, ".png")
             files = {"sheet": picture_sheet([photo, *panels], raw.id, path), **files}
         if gallery is not None and self.wanted.gallery != "none":
             gallery.add(raw.id, photo, panels, files)
@@ -168,7 +204,7 @@ class PictureRun:
         files = "1 file" if count == 1 else f"{count} files"
         return f"{model}, {', '.join(self.predictor.tasks)}; {files}, looked at {looked} ({height} × {width})"
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self, complete: bool) -> dict[str, Any]:
         coded = self.wanted.raw == "png16"
         tasks = {
             name: {**task.spec, **({"png16": png_coding(task, self.wanted.png_scale)} if coded else {})}
@@ -176,6 +212,7 @@ class PictureRun:
         }
         told = {
             "format": 1,
+            "complete": complete,
             **self.about,
             "tasks": tasks,
             "size": list(self.predictor.size),
@@ -186,3 +223,7 @@ class PictureRun:
         }
         result: dict[str, Any] = plain(told)
         return result
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

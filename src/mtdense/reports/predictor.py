@@ -112,7 +112,8 @@ class Predictor:
             id: Of a picture that is an array; networks that draw noise draw it from this.
 
         Raises:
-            ConfigError: No picture, or one too large to blend.
+            ConfigError: No picture.
+            DataError: One too large to blend, or with a camera of another aspect.
         """
         raw = picture if isinstance(picture, RawImage) else RawImage(id, picture)
         if raw.image.ndim != 3 or raw.image.shape[2] != 3 or raw.image.dtype != np.uint8 or 0 in raw.image.shape:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import ConfigError, DataError
 from mtdense.data.transform import Geometry
 from mtdense.tasks import Task
 
@@ -96,7 +96,7 @@ class Blend:
         plan: The tiles.
 
     Raises:
-        ConfigError: The map would be too large.
+        DataError: The map would be too large.
     """
 
     def __init__(self, task: Task, plan: TilePlan) -> None:
@@ -113,7 +113,7 @@ class Blend:
         values = soft[:, above : above + height, beside : beside + width].float().cpu()
         if self._sum is None:
             if values.shape[0] * math.prod(self.plan.scaled) > MAX_VALUES:
-                raise ConfigError(
+                raise DataError(
                     f"{self.task.name} at {self.plan.scaled[0]}x{self.plan.scaled[1]} pixels is too large to blend",
                     "give `--tile` a smaller number, or scale the picture down.",
                 )

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mtdense.core.errors import ConfigError
+from mtdense.core.errors import ConfigError, DataError
 
 __all__ = ["VideoFile"]
 
@@ -34,7 +34,8 @@ class VideoFile:
         """Takes a frame (H, W, 3) RGB; all of one size. Long sides above 1920 pixels are scaled down.
 
         Raises:
-            ConfigError: The encoder is not there, or a frame has another size.
+            ConfigError: The encoder is not there.
+            DataError: A frame has another size.
         """
         if self._writer is None:
             scale = min(1.0, _LONGEST / max(picture.shape[:2]))
@@ -50,7 +51,10 @@ class VideoFile:
                     "install opencv-python-headless from PyPI, or leave `--video` out.",
                 )
         if picture.shape != self._shape:
-            raise ConfigError(f"frames of {self.path} change their size", "convert the video to one size.")
+            raise DataError(
+                f"the frames of {self.path} change their size from {_said(self._shape)} to {_said(picture.shape)}",
+                "convert the video to one size, or leave `--video` out.",
+            )
         frame = np.ascontiguousarray(picture[..., ::-1])
         if frame.shape[1::-1] != self._size:
             frame = np.asarray(cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
@@ -60,3 +64,7 @@ class VideoFile:
         """Finishes the file."""
         if self._writer is not None:
             self._writer.release()
+
+
+def _said(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
