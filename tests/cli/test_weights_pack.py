@@ -30,7 +30,15 @@ def packed(mtdense_main: Main, tmp_path: Path) -> Path:
     content = torch.load(checkpoint, weights_only=True)
     # As training leaves it: places of this machine, optimiser and all.
     content["hyper_parameters"]["backbone_checkpoint"] = "/home/somebody/weights.pth"
-    content["datamodule_hyper_parameters"] = {"root": "mine", "label_file": "/home/somebody/mask", "batch_size": 3}
+    content["datamodule_hyper_parameters"] = {
+        "root": "mine",
+        "label_file": "/home/somebody/mask",
+        "batch_size": 3,
+        "split_files": {"train": "/home/somebody/train.txt", "val": "lists/val.txt", "test": "~/test.txt"},
+        "folders": [["C:\\somebody\\rgb", "/home/somebody/grey"]],
+        "image_pattern": "{id}/rgb.png",
+    }
+    content["mtdense"]["data"]["made_of"] = {"file": "/home/somebody/a.mat"}
     content["mtdense"]["config"] = {"run_dir": "/home/somebody/runs"}
     content["optimizer_states"] = [{"state": torch.zeros(9)}]
     torch.save(content, checkpoint)
@@ -48,7 +56,16 @@ def test_packed_weights_are_the_network(packed: Path, tmp_path: Path) -> None:
     assert b"somebody" not in packed.read_bytes() and b"optimizer_states" not in packed.read_bytes()
     with safe_open(packed, framework="pt") as file:
         told = json.loads(file.metadata()["mtdense"])
-    assert told["data"] == {"batch_size": 3} and told["about"]["tasks"]["semseg"]["class_names"][2] == "lamp"
+    lists = {"train": "train.txt", "val": "lists/val.txt", "test": "test.txt"}
+    assert told["data"] == {
+        "batch_size": 3,
+        "label_file": "mask",
+        "split_files": lists,
+        "folders": [["rgb", "grey"]],
+        "image_pattern": "{id}/rgb.png",
+    }
+    assert told["model"]["backbone_checkpoint"] is None and told["about"]["data"]["made_of"] == {"file": "a.mat"}
+    assert told["about"]["tasks"]["semseg"]["class_names"][2] == "lamp"
     # The trainer restores it, too, but there is no training to go on with.
     restored = AtomicCheckpointIO().load_checkpoint(packed)
     assert restored["state_dict"].keys() == small_model().state_dict().keys()
@@ -68,6 +85,9 @@ def test_what_is_no_packed_file(packed: Path, mtdense_main: Main, tmp_path: Path
     assert code == 1 and "is there already" in err
     code, err = mtdense_main("weights", "pack", "--ckpt_path", tmp_path / "last.ckpt", "--out", tmp_path / "x.pth")
     assert code == 1 and "no .safetensors" in err
+    for given in (packed, "hf://me/rooms"):
+        code, err = mtdense_main("weights", "pack", "--ckpt_path", given, "--out", tmp_path / "twice.safetensors")
+        assert code == 1 and f"{given} holds packed weights already" in err
     save_file({"a": torch.zeros(2)}, tmp_path / "plain.safetensors")
     with pytest.raises(CheckpointError, match="not which network they are of"):
         mtdense.load(tmp_path / "plain.safetensors")
@@ -120,6 +140,14 @@ def test_there_and_back(packed: Path, mtdense_main: Main, tmp_path: Path, monkey
     assert code == 0, err
     assert (tmp_path / "back.safetensors").read_bytes() == packed.read_bytes()
     assert list(mtdense.load("hf://me/rooms").tasks) == list(small_model().tasks)
+    # Without a name for what they write: one of the repository's, here, and none of the address.
+    monkeypatch.chdir(tmp_path)
+    assert mtdense_main("weights", "pull", "hf://me/rooms")[0] == 0
+    assert Path("rooms.safetensors").read_bytes() == packed.read_bytes()
+    photo = picture(tmp_path / "a.png")
+    code, err = mtdense_main("predict", "--ckpt_path", "hf://me/rooms", "--images", photo, "--gallery", "none")
+    assert code == 0, err
+    assert Path("predictions/rooms/depth/a.png").is_file() and not Path("hf:").exists()
     with pytest.raises(CheckpointError, match="hf://me/none cannot be fetched: 404"):
         mtdense.load("hf://me/none")
     code, err = mtdense_main("test", "--ckpt_path", "hf://me/rooms")
@@ -140,4 +168,9 @@ def test_only_packed_files_are_pushed(
     assert code == 1 and "no packed file" in err
     code, err = mtdense_main("weights", "push", packed, "hf://me/rooms@v1")
     assert code == 1 and "names a revision" in err
-    assert not hub.made
+    foreign = tmp_path / "foreign.safetensors"
+    foreign.write_bytes(packed.read_bytes().replace(b"mtdense.models.mtl_baseline", b"another.models.mtl_baseline"))
+    code, err = mtdense_main("weights", "push", foreign, "hf://me/rooms")
+    assert code == 1 and "add `--allow_module another`" in err and not hub.made
+    code, err = mtdense_main("weights", "push", foreign, "hf://me/rooms", "--allow_module", "another")
+    assert code == 0 and hub.made, err

@@ -152,7 +152,9 @@ def _names(given: Sequence[str] | None) -> list[str] | None:
 
 def _default_folder(ckpt_path: str) -> Path:
     if ckpt_path.startswith("hf://"):  # beside the hub's cache nobody would look
-        return Path("predictions") / ckpt_path.partition("@")[0].rpartition("/")[2]
+        from mtdense.models.hub import repository_name
+
+        return Path("predictions") / repository_name(ckpt_path)
     checkpoint = Path(ckpt_path)
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     return run / "predictions"

@@ -15,7 +15,7 @@ __all__ = ["add_actions"]
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the actions."""
     pack = actions.add_parser("pack", help="a checkpoint's weights and what builds the network, as safetensors")
-    pack.add_argument("--ckpt_path", type=Path, required=True, metavar="FILE", help="checkpoint of `mtdense fit`")
+    pack.add_argument("--ckpt_path", required=True, metavar="FILE", help="checkpoint of `mtdense fit`")
     pack.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors to write")
     add_allow_module(pack)
     pack.set_defaults(func=run_pack)
@@ -23,10 +23,13 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     push.add_argument("file", type=Path, metavar="FILE", help="of `mtdense weights pack`")
     push.add_argument("address", metavar="ADDRESS", help="hf://OWNER/NAME")
     push.add_argument("--public", action="store_true", help="let everybody see a repository that is made now")
+    add_allow_module(push)
     push.set_defaults(func=run_push)
     pull = actions.add_parser("pull", help="fetch a packed file from the Hugging Face Hub")
     pull.add_argument("address", metavar="ADDRESS", help="hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
-    pull.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .safetensors to write")
+    pull.add_argument(
+        "--out", type=Path, metavar="FILE", help="a .safetensors to write (default: NAME.safetensors, here)"
+    )
     add_allow_module(pull)
     pull.set_defaults(func=run_pull)
 
@@ -36,9 +39,12 @@ def run_pack(args: argparse.Namespace) -> int:
 
     Raises:
         CheckpointError: See `read_checkpoint`.
-        ConfigError: An output that cannot be written.
+        ConfigError: An output that cannot be written, or weights that are packed already.
     """
-    _check_out(args.out, [args.ckpt_path])
+    if args.ckpt_path.startswith("hf://") or Path(args.ckpt_path).suffix == ".safetensors":
+        copied = "fetch them by `mtdense weights pull`" if args.ckpt_path.startswith("hf://") else "copy the file"
+        raise ConfigError(f"{args.ckpt_path} holds packed weights already", f"{copied}, or name a .ckpt.")
+    _check_out(args.out, [Path(args.ckpt_path)])
     import torch
 
     from mtdense.models.checkpoint import load, read_checkpoint
@@ -66,7 +72,7 @@ def run_push(args: argparse.Namespace) -> int:
     """
     from mtdense.models.hub import push
 
-    print(f"Wrote {push(args.file, args.address, private=not args.public)}")
+    print(f"Wrote {push(args.file, args.address, private=not args.public, allow_modules=args.allow_module)}")
     return 0
 
 
@@ -76,15 +82,16 @@ def run_pull(args: argparse.Namespace) -> int:
     Raises:
         CheckpointError: See `mtdense.models.hub.pull` and `mtdense.load`.
     """
-    _check_out(args.out, [])
     from mtdense.models.checkpoint import load
-    from mtdense.models.hub import pull
+    from mtdense.models.hub import pull, repository_name
     from mtdense.reports.canonical import file_checksum, write_atomic
 
+    out = args.out or Path(f"{repository_name(args.address)}.safetensors")
+    _check_out(out, [])
     cached = pull(args.address)
     model = load(cached, args.allow_module)
-    write_atomic(args.out, cached.read_bytes())
-    print(f"Wrote {args.out}: {model.method}, {', '.join(model.tasks)}, sha256 {file_checksum(args.out)}")
+    write_atomic(out, cached.read_bytes())
+    print(f"Wrote {out}: {model.method}, {', '.join(model.tasks)}, sha256 {file_checksum(out)}")
     return 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mtdense.core.errors import CheckpointError, ConfigError
 from mtdense.models.checkpoint import CheckpointInfo, read_checkpoint
 
-__all__ = ["PREFIX", "WEIGHTS_FILE", "is_address", "model_card", "pull", "push"]
+__all__ = ["PREFIX", "WEIGHTS_FILE", "is_address", "model_card", "pull", "push", "repository_name"]
 
 PREFIX = "hf://"
 """Addresses: hf://OWNER/NAME, with @REVISION behind it where it is not the newest."""
@@ -21,6 +22,15 @@ _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 def is_address(path: str | Path) -> bool:
     """Whether it names a repository and not a file."""
     return isinstance(path, str) and path.startswith(PREFIX)
+
+
+def repository_name(address: str) -> str:
+    """What files made of it are called: NAME of hf://OWNER/NAME.
+
+    Raises:
+        ConfigError: Not an address.
+    """
+    return _parts(address)[0].rpartition("/")[2]
 
 
 def pull(address: str) -> Path:
@@ -46,7 +56,14 @@ def pull(address: str) -> Path:
         ) from error
 
 
-def push(file: Path, address: str, *, private: bool = True, message: str = "Add packed weights") -> str:
+def push(
+    file: Path,
+    address: str,
+    *,
+    private: bool = True,
+    message: str = "Add packed weights",
+    allow_modules: Sequence[str] = (),
+) -> str:
     """Uploads a packed file with a page that says what it is; the repository is made if it is not there.
 
     Args:
@@ -54,6 +71,7 @@ def push(file: Path, address: str, *, private: bool = True, message: str = "Add 
         address: hf://OWNER/NAME.
         private: Of a repository that is made now: whether only its owner sees it.
         message: Of the commit.
+        allow_modules: See `read_checkpoint`.
 
     Returns:
         The commit's address.
@@ -65,7 +83,7 @@ def push(file: Path, address: str, *, private: bool = True, message: str = "Add 
     repository, revision = _parts(address)
     if revision is not None:
         raise ConfigError(f"{address} names a revision", "push to the repository: leave out what follows @.")
-    info = read_checkpoint(file)
+    info = read_checkpoint(file, allow_modules)
     if file.suffix != ".safetensors":
         raise ConfigError(f"{file} is no packed file", "make one: `mtdense weights pack`.")
     import huggingface_hub

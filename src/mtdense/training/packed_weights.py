@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import lightning as L
@@ -26,21 +26,18 @@ _LEFT_OUT = ("config", "selection")
 def pack_content(content: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """What is published of a checkpoint: (weights, what builds the network).
 
-    Optimiser, callbacks and configuration stay behind, and so do places on this machine: the data's folder, absolute
-    paths, and the file that the backbone began from.
+    Optimiser, callbacks and configuration stay behind, and so do places on this machine: the data's folder and the file
+    that the backbone began from. Of other absolute paths, however deep in an option, the file's name is kept: without
+    it other images would be taken than were, and nobody would be told.
 
     Args:
         content: A checkpoint of `mtdense fit`, as loaded.
     """
-    about = {key: value for key, value in content["mtdense"].items() if key not in _LEFT_OUT}
-    model = {key: value for key, value in content.get(_MODEL, {}).items() if not key.startswith("_")}
+    about = {key: _without_places(value) for key, value in content["mtdense"].items() if key not in _LEFT_OUT}
+    model = {key: _without_places(value) for key, value in _arguments(content, _MODEL).items()}
     if "backbone_checkpoint" in model:
         model["backbone_checkpoint"] = None
-    data = {
-        key: value
-        for key, value in content.get(_DATA, {}).items()
-        if not key.startswith("_") and key != "root" and not _is_place(value)
-    }
+    data = {key: _without_places(value) for key, value in _arguments(content, _DATA).items() if key != "root"}
     # Tensors of one storage could not be saved, and views would drag their whole storage along.
     state = {name: value.detach().clone().contiguous() for name, value in content["state_dict"].items()}
     return state, {"format": 1, "model": model, "data": data, "about": about}
@@ -93,5 +90,29 @@ def read_packed(path: Path) -> dict[str, Any]:
     }
 
 
+def _arguments(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {key: value for key, value in content.get(kind, {}).items() if not key.startswith("_")}
+
+
+def _without_places(value: Any) -> Any:
+    """The same with file names for absolute paths, however deep they lie."""
+    if isinstance(value, Mapping):
+        return {_without_places(key): _without_places(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(item) for item in value]
+    if isinstance(value, PurePath):
+        value = str(value)
+    if not _is_place(value):
+        return value
+    kind = PurePosixPath if PurePosixPath(value).is_absolute() or value.startswith("~/") else PureWindowsPath
+    return kind(value.removeprefix("file://")).name or value
+
+
 def _is_place(value: Any) -> bool:
-    return isinstance(value, str) and (Path(value).is_absolute() or value.startswith("~"))
+    """Whether it is an absolute path, of whatever system, or one from somebody's home."""
+    if isinstance(value, PurePath):
+        value = str(value)
+    if not isinstance(value, str) or "\n" in value:
+        return False
+    starts = value.startswith(("~/", "~\\", "file://"))
+    return starts or value == "~" or PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
