@@ -73,8 +73,9 @@ def test_every_architecture_takes_a_step(cls: str, name: str) -> None:
     assert told == (set() if name == "fixed" else {f"weights/{task}" for task in model.tasks})
 
 
-def test_weights_multiply_the_fixed_ones_and_leave_own_losses() -> None:
-    model, logged = build("DiffusionMTL", loss_weighting="random", loss_weights={"normals": 4.0, "depth": 0.0})
+@pytest.mark.parametrize("name", ["random", "dwa"])
+def test_weights_multiply_the_fixed_ones_and_leave_own_losses(name: str) -> None:
+    model, logged = build("DiffusionMTL", loss_weighting=name, loss_weights={"normals": 4.0, "depth": 0.0})
     loss = model.training_step(make_batch(SPECS, size=(64, 80)), 0)
     factors = {task: float(factor) for task, factor in model.weighting.weights.items()}
     assert factors["depth"] == 0.0  # of weight 0: takes no part

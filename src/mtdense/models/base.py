@@ -244,7 +244,8 @@ class DenseModule(L.LightningModule, ABC):
         weighted = {name: self.loss_weights[name] * value for name, value in losses.items()}
         trained = [p for p in self.parameters() if p.requires_grad]
         length = 1 if self._trainer is None else self.trainer.num_training_batches
-        info = StepInfo(batch["labelled"], self.reducer.scale, self.global_step, length, trained)
+        idle = frozenset(name for name, weight in self.loss_weights.items() if weight == 0)
+        info = StepInfo(batch["labelled"], self.reducer.scale, self.global_step, length, trained, idle)
         return self.weighting(weighted, list(extra.values()), info), {**losses, **extra}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

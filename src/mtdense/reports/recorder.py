@@ -175,7 +175,7 @@ class RunRecorder(Callback):
             seed=self.seed,
             selection=self.selection or self._find_selection(checkpoint, trainer, kind),
             steps=int(trainer.global_step if loaded_step is None else loaded_step),
-            parameters=sum(parameter.numel() for parameter in pl_module.parameters()),
+            parameters=_parameters(pl_module),
             weights_sha256=weights_checksum(pl_module.state_dict()),
             checkpoint=_short(checkpoint, Path(trainer.default_root_dir)),
             checkpoint_sha256=file_checksum(checkpoint) if checkpoint is not None and checkpoint.is_file() else None,
@@ -230,6 +230,13 @@ class RunRecorder(Callback):
         if checkpoint.name in last or checkpoint.stem == ModelCheckpoint.CHECKPOINT_NAME_LAST:
             return "last"
         return "best_val" if checkpoint.name in best else "unstated"
+
+
+def _parameters(pl_module: LightningModule) -> int:
+    """What is trained but for a loss weighting's own, which is no part of the network."""
+    weighting = pl_module.get_submodule("weighting").parameters() if hasattr(pl_module, "weighting") else ()
+    own = {id(parameter) for parameter in weighting}
+    return sum(parameter.numel() for parameter in pl_module.parameters() if id(parameter) not in own)
 
 
 def _datamodule(trainer: Trainer) -> Any:

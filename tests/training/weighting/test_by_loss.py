@@ -117,6 +117,18 @@ def test_dwa_by_hand() -> None:
     assert weights(again) == weights(weighting) != pytest.approx([1.0] * 3)
 
 
+def test_dwa_leaves_out_tasks_of_weight_zero() -> None:
+    weighting = create_weighting("dwa", TASKS, {"temperature": 0.5, "interval": 1})
+    all_three = labelled([1], [1], [1])
+    for step, value in enumerate((1.0, 2.0, 2.0)):
+        # Loss times weight: depth's is 0 whatever its loss.
+        weighting(losses(value, 0.0, 3.0), [], StepInfo(all_three, step=step, idle=frozenset({"depth"})))
+    one, two = math.exp(2.0 / 0.5), math.exp(1.0 / 0.5)
+    assert weights(weighting) == pytest.approx([2 * one / (one + two), 0.0, 2 * two / (one + two)])
+    total = weighting(losses(0.0, 0.0, 0.0), [], StepInfo(all_three, step=3, idle=frozenset(TASKS)))
+    assert (total.item(), weights(weighting)) == (0.0, [0.0] * 3)
+
+
 def test_dwa_takes_means_over_labelled_images() -> None:
     """Whatever the reducer divides by: the mean loss of an image that has the label is 4 in each of these."""
     flags = labelled([1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0])

@@ -50,7 +50,7 @@ class StepTime:
         spread: (shortest, longest).
         split: Seconds of each of `PARTS`, medians over runs.
         loss: Of the first step.
-        params: Parameters that are trained.
+        params: Parameters of the network that are trained.
         flops: Of a step; see `count_flops`.
         peak_memory: Bytes of weights, optimiser state and whatever a step held beyond them at its peak; None where the
             system does not tell.
@@ -198,7 +198,7 @@ class _Course:
             (min(totals), max(totals)),
             {part: statistics.median(times[part] for times in self.times) for part in self.times[0]},
             self.loss,
-            sum(p.numel() for p in module.parameters() if p.requires_grad),
+            sum(p.numel() for p in module.network.parameters() if p.requires_grad),
             self.flops,
             self.peak,
             # A compiled network has no parts any more.

@@ -31,6 +31,7 @@ class StepInfo:
         step: Optimiser steps so far.
         epoch_batches: Batches of an epoch on this rank.
         parameters: What is trained.
+        idle: Tasks whose weight in the configuration is 0.
     """
 
     labelled: Mapping[str, Tensor] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class StepInfo:
     step: int = 0
     epoch_batches: int | float = 1
     parameters: Sequence[nn.Parameter] = ()
+    idle: frozenset[str] = frozenset()
 
 
 class LossWeighting(nn.Module, ABC):

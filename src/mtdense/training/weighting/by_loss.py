@@ -115,7 +115,7 @@ class DynamicAverage(LossWeighting):
 
     A task's ratio is its mean loss in the last interval over that in the one before, 1 until there are two. The mean
     is over the labelled images of all ranks, weighted as the reducer weighs them; an interval in which a task has no
-    label is left out of its history.
+    label is left out of its history. Tasks of weight 0 have no share and do not count in T.
 
     Args:
         tasks: See `LossWeighting`.
@@ -156,7 +156,9 @@ class DynamicAverage(LossWeighting):
         self.batches += 1
         ratio = self.past[1] / self.past[0]
         ratio = torch.where(torch.isfinite(ratio), ratio, torch.ones_like(ratio))
-        factors = len(self.tasks) * torch.softmax(ratio / self.temperature, 0)
+        weighted = torch.tensor([name not in info.idle for name in self.tasks], device=ratio.device)
+        shares = torch.softmax((ratio / self.temperature).masked_fill(~weighted, -math.inf), 0)
+        factors = torch.where(weighted, weighted.sum() * shares, 0.0)
         self._count(losses, info)
         self.weights = dict(zip(self.tasks, factors, strict=True))
         return torch.stack([*(self.weights[name] * loss for name, loss in losses.items()), *own]).sum()
