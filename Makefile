@@ -10,7 +10,7 @@ PYTHON ?= python3
 # Where the virtual environment goes.
 VENV ?= .venv
 # Extras of setup.cfg that `make install` brings along.
-EXTRAS ?= dev,viz,bench
+EXTRAS ?= dev,viz,bench,weighting
 # Optimiser steps per network in the demo. The shipped value fits into 6 minutes on 2 cores.
 DEMO_STEPS ?= 520
 # Seed of the demo's networks, order of images and augmentation; scenes and label mask stay the same.
