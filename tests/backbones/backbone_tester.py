@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from mtdense.backbones import Backbone, create_backbone
+from mtdense.backbones import Backbone, create_backbone, recompute
 from mtdense.core.errors import CheckpointError, ConfigError
 
 
@@ -89,6 +90,34 @@ class BackboneTester:
         with torch.no_grad():
             draws = [backbone(self.image())[-1] for _ in range(3)]
         assert not (torch.equal(draws[0], draws[1]) and torch.equal(draws[1], draws[2]))
+
+    def test_recomputing_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gradients, running statistics and random numbers, to the last bit."""
+        done: list[Any] = []
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            done.append(args[0])
+            return checkpoint(*args, **kwargs)
+
+        monkeypatch.setattr(recompute, "checkpoint", counted)
+        drop: dict[str, Any] = {"drop_path_rate": 0.5} if self.has_drop_path else {}
+        found = []
+        for checkpointing in (False, True):
+            backbone = self.build(checkpointing=checkpointing, **drop).train()
+            torch.manual_seed(4)
+            maps = backbone(self.image(self.odd_size))
+            torch.stack([x.square().sum() for x in maps]).sum().backward()
+            state = dict(backbone.named_buffers()) | {"drawn": torch.rand(1)}
+            found.append((maps, {name: p.grad for name, p in backbone.named_parameters()}, state))
+            assert bool(done) == checkpointing
+        (maps, grads, state), (again, same, kept) = found
+        assert all(torch.equal(a, b) for a, b in zip(maps, again, strict=True))
+        assert [name for name, grad in grads.items() if not torch.equal(grad, same[name])] == []
+        assert [name for name, buffer in state.items() if not torch.equal(buffer, kept[name])] == []
+        done.clear()
+        with torch.no_grad():
+            backbone.eval()(self.image())
+        assert done == []
 
     def test_local_weights_load_exactly(self, tmp_path: Path) -> None:
         source = self.build(seed=3)

@@ -38,6 +38,12 @@ def test_pyramid_is_as_declared(name: str, size: tuple[int, int] | None, channel
     assert [tuple(x.shape) for x in maps] == expected
 
 
+def test_blocks_that_do_not_show() -> None:
+    with pytest.raises(ConfigError, match="checkpointing in the backbone 'vgg11', which does not show its blocks"):
+        create_backbone("vgg11", checkpointing=True)
+    assert create_backbone("tiny", checkpointing=True).checkpointing
+
+
 def test_resnet18_parameters() -> None:
     assert sum(p.numel() for p in create_backbone("resnet18").parameters()) == RESNET18_PARAMETERS
 

@@ -26,7 +26,7 @@ class TestDilatedResNet(BackboneTester):
     options: ClassVar[dict[str, Any]] = {"output_stride": 8, "overrides": {"layers": (1, 1, 2, 2), "channels": NARROW}}
     channels = (32, 64, 96, 128)
     strides = (4, 8, 8, 8)
-    foreign_option: ClassVar[dict[str, Any]] = {"checkpointing": True}
+    foreign_option: ClassVar[dict[str, Any]] = {"fusion": "nearest"}
 
 
 @pytest.mark.parametrize(("output_stride", "strides"), [(16, (4, 8, 16, 16)), (8, (4, 8, 8, 8)), (32, (4, 8, 16, 32))])

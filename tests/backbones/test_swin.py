@@ -132,13 +132,3 @@ def _public_name(key: str) -> str:
     rest = ".".join(parts[5:]).replace("attn.", "attn.w_msa.")
     rest = rest.replace("mlp.fc1.", "ffn.layers.0.0.").replace("mlp.fc2.", "ffn.layers.1.")
     return f"stages.{parts[2]}.blocks.{parts[4]}.{rest}"
-
-
-def test_recomputing_changes_nothing() -> None:
-    grads = []
-    for checkpointing in (False, True):
-        torch.manual_seed(0)
-        backbone = create_backbone("swin_t", drop_path_rate=0.0, checkpointing=checkpointing, overrides=SMALL).train()
-        torch.stack([x.square().sum() for x in backbone(picture(1, 45, 70))]).sum().backward()
-        grads.append([p.grad for p in backbone.parameters()])
-    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))

@@ -42,6 +42,17 @@ def test_markdown_beside_plain(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[3].split(" | ")[-3].endswith(" ms") and "conv" in lines[3].split(" | ")[-1]
 
 
+def test_checkpointing_beside_plain(mtdense_main: Main, tmp_path: Path) -> None:
+    file = tmp_path / "steps.json"
+    run = ("bench", "train", "--config", MULTI, *TINY, "--batch", "2", "--runs", "1", "--device", "cpu")
+    code, err = mtdense_main(*run, "--checkpoint-encoder", "--beside-plain", "--json", str(file))
+    assert code == 0, err
+    plain, recomputed = json.loads(file.read_text())["steps"]
+    assert plain["name"] == f"{MULTI} (plain)" and recomputed["loss"] == plain["loss"]
+    # What is done again counts again.
+    assert recomputed["flops"] > plain["flops"]
+
+
 def test_all_architectures_are_there() -> None:
     shipped = {path.stem.split("-")[0] for path in Path("experiments").glob("*/*/*.yaml")}
     found = all_architectures()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtdense.backbones.recompute import recompute
+
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "pad_to_multiple"]
+
+_Result = TypeVar("_Result")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -35,6 +40,8 @@ class Backbone(nn.Module, ABC):
 
     # Weights that a file may lack, all of them or none: they then keep their initial values.
     optional_weights: ClassVar[tuple[str, ...]] = ()
+    checkpointing: bool = False
+    """Whether training computes blocks again in the backward pass, rather than keep what is in them."""
 
     def __init__(
         self,
@@ -52,6 +59,24 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, image: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) to maps [(B, channels[i], ceil(H / strides[i]), ceil(W / strides[i]))]."""
+
+    def set_checkpointing(self, enabled: bool = True) -> None:
+        """Sets `checkpointing`.
+
+        Raises:
+            ConfigError: There are no blocks that could be told apart.
+        """
+        self.checkpointing = enabled
+
+    def run_part(self, part: Callable[..., _Result], *inputs: Any, norms_of: nn.Module | None = None) -> _Result:
+        """`part(*inputs)`, one block of this network, as `checkpointing` says; see `recompute`."""
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return recompute(part, *inputs, norms_of=norms_of)
+        return part(*inputs)
+
+    def run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
+        """One of the stages that run one after another, in the blocks that `checkpointing` is about."""
+        return self.run_part(stage, x)
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A published state dict in this backbone's names; weights it has no use for by design are left out.

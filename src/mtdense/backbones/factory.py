@@ -22,13 +22,13 @@ from mtdense.core.suggest import did_you_mean
 
 __all__ = ["backbone_family", "create_backbone"]
 
-# Options that a family knows, beside its weights and `overrides`.
+# Options that a family knows, beside its weights, `checkpointing` and `overrides`.
 _OPTIONS: dict[Family, tuple[str, ...]] = {
     "timm": ("output_stride", "drop_path_rate"),
-    "vit": ("out_blocks", "output_norm", "class_token", "position_antialias", "drop_path_rate", "checkpointing"),
+    "vit": ("out_blocks", "output_norm", "class_token", "position_antialias", "drop_path_rate"),
     "hrnet": ("fusion",),
-    "swin": ("output_norm", "drop_path_rate", "checkpointing"),
-    "internimage": ("drop_path_rate", "checkpointing", "dcn_backend"),
+    "swin": ("output_norm", "drop_path_rate"),
+    "internimage": ("drop_path_rate", "dcn_backend"),
 }
 
 
@@ -65,8 +65,7 @@ def create_backbone(
         fusion: HRNet: how coarser branches are enlarged.
         output_stride: ResNets: 8 or 16, dilated behind that stride.
         drop_path_rate: All but HRNet: rate of stochastic depth at the last block.
-        checkpointing: Transformers, InternImage: recompute each block in the backward pass. Networks with batch norm
-            have no such option, for their statistics would be counted twice.
+        checkpointing: Compute each block again in the backward pass; see `Backbone.set_checkpointing`.
         dcn_backend: InternImage: see `mtdense.backbones.dcnv3.dcnv3`.
         overrides: Arguments of the network's constructor in place of its own (`depth`, `depths`, `embed_dim`), for
             small networks of the same kind.
@@ -83,7 +82,6 @@ def create_backbone(
         "fusion": fusion,
         "output_stride": output_stride,
         "drop_path_rate": drop_path_rate,
-        "checkpointing": checkpointing,
         "dcn_backend": dcn_backend,
     }
     given = {key: value for key, value in options.items() if value is not None}
@@ -92,17 +90,20 @@ def create_backbone(
             raise ConfigError("the backbone 'tiny' has no weights to load", "set `pretrained: false`.")
         if given or overrides:
             raise ConfigError(f"the backbone 'tiny' has no option {[*given, *(overrides or {})]}", "leave it out.")
-        return TinyBackbone()
+        tiny = TinyBackbone()
+        tiny.set_checkpointing(bool(checkpointing))
+        return tiny
     variant = _variant(name)
     unknown = [key for key in given if key not in _OPTIONS[variant.family]]
     if unknown:
         raise ConfigError(
             f"the backbone '{name}' has no option {unknown}",
-            f"it knows {', '.join(_OPTIONS[variant.family])} and overrides.",
+            f"it knows {', '.join(_OPTIONS[variant.family])}, checkpointing and overrides.",
         )
     follow = weights_will_follow()
     download = pretrained and checkpoint is None and not follow
     backbone = _build(name, variant, download, img_size, {**variant.options, **given}, overrides or {})
+    backbone.set_checkpointing(bool(checkpointing))
     if checkpoint is not None and not follow:
         load_backbone_weights(backbone, checkpoint)
     return backbone

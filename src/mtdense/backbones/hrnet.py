@@ -53,7 +53,9 @@ class HRNet(Backbone):
         """Normalised images (B, 3, H, W) to the four branches of the last stage, at strides 4, 8, 16 and 32."""
         net = self.network
         x = net.act1(net.bn1(net.conv1(image)))
-        x = net.layer1(net.act2(net.bn2(net.conv2(x))))
+        x = net.act2(net.bn2(net.conv2(x)))
+        for block in net.layer1:
+            x = self.run_part(block, x)
         branches = self._run(net.stage2, [transition(x) for transition in net.transition1])
         for transitions, stage in ((net.transition2, net.stage3), (net.transition3, net.stage4)):
             # A new branch starts from the coarsest of the last stage; the others go on.
@@ -66,12 +68,12 @@ class HRNet(Backbone):
 
     def _run(self, stage: nn.Module, branches: list[Tensor]) -> list[Tensor]:
         for module in stage.children():
-            branches = self._exchange(module, branches)
+            branches = self.run_part(self._exchange, module, *branches, norms_of=module)
         return branches
 
-    def _exchange(self, module: Any, branches: list[Tensor]) -> list[Tensor]:
+    def _exchange(self, module: Any, *given: Tensor) -> list[Tensor]:
         """One multi-resolution module: each branch on its own, then each the sum of all."""
-        branches = [branch(x) for branch, x in zip(module.branches, branches, strict=True)]
+        branches = [branch(x) for branch, x in zip(module.branches, given, strict=True)]
         fused: list[Tensor] = []
         for i, layers in enumerate(module.fuse_layers):
             total: Tensor | None = None

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mtdense.backbones.base import Backbone
 from mtdense.backbones.dcnv3 import DCNv3, DCNv3Backend, ToChannelsLast
@@ -31,7 +30,6 @@ class InternImage(Backbone):
         drop_path_rate: Rate of stochastic depth at the last block, rising linearly from 0.
         layer_scale: Initial factor of the residual branches.
         mlp_ratio: Hidden width of the MLPs over the width of the map.
-        checkpointing: Recompute each block in the backward pass.
         dcn_backend: See `mtdense.backbones.dcnv3.dcnv3`.
 
     Raises:
@@ -47,14 +45,12 @@ class InternImage(Backbone):
         drop_path_rate: float = 0.4,
         layer_scale: float = 1.0,
         mlp_ratio: float = 4.0,
-        checkpointing: bool = False,
         dcn_backend: DCNv3Backend = "auto",
     ) -> None:
         if len(depths) != len(groups):
             raise ConfigError(f"{len(depths)} depths and {len(groups)} groups", "give one of each per level.")
         widths = [channels * 2**i for i in range(len(depths))]
         super().__init__(widths, [4 * 2**i for i in range(len(depths))])
-        self.checkpointing = checkpointing
         self.patch_embed = _Stem(channels)
         total = sum(depths)
         rates = [drop_path_rate * i / max(1, total - 1) for i in range(total)]
@@ -78,8 +74,7 @@ class InternImage(Backbone):
         for level in self.levels:
             assert isinstance(level, _Level)
             for block in level.blocks:
-                recompute = self.checkpointing and self.training
-                x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+                x = self.run_part(block, x)
             maps.append(x.permute(0, 3, 1, 2))
             if level.downsample is not None:
                 x = level.downsample(x)

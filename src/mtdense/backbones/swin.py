@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mtdense.backbones.base import Backbone, pad_to_multiple
 from mtdense.backbones.timm_network import create_timm, statistics_of
@@ -43,7 +42,6 @@ class Swin(Backbone):
         output_norm: A LayerNorm of its own on each map (the public segmentation code). Weights of a classifier have
             none, and leave them at their initial values. `last` is the classifier's own LayerNorm on the last map only.
         drop_path_rate: Rate of stochastic depth at the last block, rising linearly from 0.
-        checkpointing: Recompute each block in the backward pass.
         overrides: Further arguments of timm's constructor (`depths`, `embed_dim`, `num_heads`).
 
     Raises:
@@ -60,7 +58,6 @@ class Swin(Backbone):
         pretrained: bool = False,
         output_norm: bool | Literal["last"] = True,
         drop_path_rate: float | None = None,
-        checkpointing: bool = False,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         options: dict[str, Any] = {"num_classes": 0, "always_partition": True, "dynamic_img_size": True}
@@ -76,7 +73,6 @@ class Swin(Backbone):
         own_norms = output_norm is True
         self.norms = nn.ModuleList(nn.LayerNorm(width) if own_norms else nn.Identity() for width in channels)
         self.patch_size = (int(network.patch_embed.patch_size[0]), int(network.patch_embed.patch_size[1]))
-        self.checkpointing = checkpointing
         if pretrained:
             source = create_timm(name, True, {"num_classes": 0, **(overrides or {})})
             fill_backbone(self, bare_names(source.state_dict()), name)
@@ -89,10 +85,7 @@ class Swin(Backbone):
             x = stage.downsample(x)
             mask = shift_mask(stage.blocks, x)
             for block in stage.blocks:
-                if self.checkpointing and self.training:
-                    x = checkpoint(_run_block, block, x, mask, use_reentrant=False)
-                else:
-                    x = _run_block(block, x, mask)
+                x = self.run_part(_run_block, block, x, mask)
             last = len(maps) == len(self.norms) - 1
             maps.append(norm(self.network.norm(x) if last else x).permute(0, 3, 1, 2))
         return maps

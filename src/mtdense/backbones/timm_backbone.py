@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import timm
-from torch import Tensor
+from timm.models._features import FeatureListNet
+from torch import Tensor, nn
 
 from mtdense.backbones.base import Backbone
 from mtdense.backbones.timm_network import create_timm, statistics_of
+from mtdense.core.errors import ConfigError
 
 __all__ = ["TimmBackbone"]
 
@@ -59,13 +61,40 @@ class TimmBackbone(Backbone):
         super().__init__([info.channels()[i] for i in keep], [info.reduction()[i] for i in keep], mean, std)
         self.network = network
         self._keep = keep
+        self._name = name
         self._channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) to at most four maps at strides 4 to 32, channels first."""
-        maps = self.network(image)
+        maps = self._part_by_part(image) if self.checkpointing else self.network(image)
         chosen = [maps[i] for i in self._keep]
         return [x.permute(0, 3, 1, 2) for x in chosen] if self._channels_last else chosen
+
+    def set_checkpointing(self, enabled: bool = True) -> None:
+        """See `Backbone`; timm's other wrappers do not show the network's parts."""
+        if enabled:
+            shown = type(self.network) is FeatureListNet and not self.network.concat
+            if not shown or not any(_is_block(x) for child in self.network.values() for x in _blocks(child)):
+                raise ConfigError(
+                    f"checkpointing in the backbone '{self._name}', which does not show its blocks",
+                    "leave it out, or take a ResNet, or another backbone of docs/backbones.md.",
+                )
+        super().set_checkpointing(enabled)
+
+    def run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
+        """See `Backbone`; single layers, as of a stem, are no blocks."""
+        for block in _blocks(stage):
+            x = self.run_part(block, x) if _is_block(block) else block(x)
+        return x
+
+    def _part_by_part(self, image: Tensor) -> list[Tensor]:
+        """What timm's wrapper does, which is to run one child after another."""
+        x, maps = image, []
+        for name, child in self.network.items():
+            x = self.run_stage(child, x)
+            if name in self.network.return_layers:
+                maps.append(x)
+        return maps
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names of timm; the final norm of a classifier is left out where the pyramid has none."""
@@ -74,6 +103,14 @@ class TimmBackbone(Backbone):
         inner = "network.model." if all(key.startswith("network.model.") for key in own) else "network."
         named = {key if key.startswith("network.") else inner + key: value for key, value in state.items()}
         return {key: value for key, value in named.items() if key in own or not key.startswith(f"{inner}norm.")}
+
+
+def _blocks(stage: nn.Module) -> Iterable[nn.Module]:
+    return stage if isinstance(stage, nn.Sequential) else (stage,)
+
+
+def _is_block(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
 
 
 def _has_fixed_size(name: str) -> bool:

@@ -33,6 +33,6 @@ class TinyBackbone(Backbone):
         maps: list[Tensor] = []
         x = image
         for stage in self.stages:
-            x = stage(x)
+            x = self.run_part(stage, x)
             maps.append(x)
         return maps

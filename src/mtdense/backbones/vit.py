@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mtdense.backbones.base import Backbone, pad_to_multiple
 from mtdense.backbones.timm_network import create_timm, statistics_of
@@ -58,7 +57,6 @@ class VisionTransformer(Backbone):
         class_token: False runs without class token; its place in the position table goes with it.
         position_antialias: See `resize_position_embedding`.
         drop_path_rate: Rate of stochastic depth at the last block, rising linearly from 0.
-        checkpointing: Recompute each block in the backward pass.
         overrides: Further arguments of timm's constructor (`depth`, `embed_dim`, `num_heads`).
 
     Raises:
@@ -78,7 +76,6 @@ class VisionTransformer(Backbone):
         class_token: bool = True,
         position_antialias: bool = False,
         drop_path_rate: float | None = None,
-        checkpointing: bool = False,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         options: dict[str, Any] = {"num_classes": 0, "dynamic_img_size": True}
@@ -105,7 +102,6 @@ class VisionTransformer(Backbone):
         self.grid = (int(network.patch_embed.grid_size[0]), int(network.patch_embed.grid_size[1]))
         self.patch_size = (int(patch_size[0]), int(patch_size[1]))
         self.position_antialias = position_antialias
-        self.checkpointing = checkpointing
         if pretrained:
             # At its own size: what timm would do to the positions at ours is not what the papers' code does.
             source = create_timm(name, True, {"num_classes": 0, **(overrides or {})})
@@ -143,10 +139,7 @@ class VisionTransformer(Backbone):
 
     def run_block(self, index: int, tokens: Tensor) -> Tensor:
         """Block `index` (counted from 0), recomputed in the backward pass if `checkpointing`."""
-        block = self.blocks[index]
-        if self.checkpointing and self.training:
-            return checkpoint(block, tokens, use_reentrant=False)  # type: ignore[no-any-return]
-        out: Tensor = block(tokens)
+        out: Tensor = self.run_part(self.blocks[index], tokens)
         return out
 
     def to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -62,7 +62,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("--channels-last", action="store_true", help="as --model.channels_last true")
     parser.add_argument("--compile", action="store_true", help="as --model.compile true")
-    parser.add_argument("--beside-plain", action="store_true", help="each experiment also without these three")
+    parser.add_argument("--checkpoint-encoder", action="store_true", help="as --model.checkpoint_encoder true")
+    parser.add_argument("--beside-plain", action="store_true", help="each experiment also without these four")
     parser.add_argument("--parts", action="store_true", help="which parts and which operators take the time")
     parser.add_argument("--data-time", action="store_true", help="how long the experiments' data takes for a batch")
     parser.add_argument("--format", choices=("table", "markdown"), default="table")
@@ -163,7 +164,8 @@ def _build(
     for name, (files, options) in named.items():
         for suffix in (_PLAIN, "") if args.beside_plain else ("",):
             torch.manual_seed(args.seed)
-            chosen = ["--model.channels_last", "true"] if args.channels_last and not suffix else []
+            named_options = [name for name in ("channels_last", "checkpoint_encoder") if getattr(args, name)]
+            chosen = [] if suffix else [part for name in named_options for part in (f"--model.{name}", "true")]
             module, data[name] = build_experiment(files, [*options, *args.options, *chosen])
             modules[name + suffix] = module.to(device)
     return modules, data
@@ -192,7 +194,8 @@ def _show(args: argparse.Namespace, lines: list[list[str]], size: tuple[int, ...
     from mtdense.reports.environment import device_name
 
     title = f"A training step of {args.batch} images of {size[0]}x{size[1]}, labels: {args.labels}"
-    how = [args.precision, *(name for name in ("channels-last", "compile") if getattr(args, name.replace("-", "_")))]
+    options = ("channels-last", "compile", "checkpoint-encoder")
+    how = [args.precision, *(name for name in options if getattr(args, name.replace("-", "_")))]
     note = f"Median of {args.runs} steps each, in turn; {', '.join(how)}; matrix peak {peak / 1e9:.0f} GFLOP/s; "
     note += f"{device_name()}."
     if args.format == "markdown":
@@ -229,7 +232,7 @@ def _write(
         }
         for row in found
     ]
-    names = ("batch", "labels", "runs", "seed", "precision", "channels_last", "compile")
+    names = ("batch", "labels", "runs", "seed", "precision", "channels_last", "compile", "checkpoint_encoder")
     body = {
         "steps": rows,
         **{name: getattr(args, name) for name in names},

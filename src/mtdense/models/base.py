@@ -23,6 +23,7 @@ from mtdense.models.baselines import read_baselines
 from mtdense.models.canvas import inside, zero_of
 from mtdense.models.compiled import CompileMode, compile_network
 from mtdense.models.description import describe
+from mtdense.models.encoders import checkpoint_encoders, image_statistics
 from mtdense.models.outputs import Outputs
 from mtdense.tasks import Task, build_tasks
 from mtdense.tasks.base import ArrayAny
@@ -86,6 +87,7 @@ class DenseModule(L.LightningModule, ABC):
             `weights`.
         channels_last: Run convolutions in channels-last memory order; for GPUs with tensor cores.
         compile: Train with `torch.compile`, in this mode if one is named; the first steps take minutes.
+        checkpoint_encoder: Compute the backbone's blocks again in the backward pass: less memory, the same results.
         delta_m_baselines: {task: score of the single-task network}, each the task's primary metric in its own unit
             (fractions, degrees, metres), or a YAML or JSON file that holds it; training then logs `val/delta_m`.
 
@@ -130,6 +132,7 @@ class DenseModule(L.LightningModule, ABC):
         normalization: Literal["imagenet", "weights"] = "imagenet",
         channels_last: bool = False,
         compile: bool | CompileMode = False,
+        checkpoint_encoder: bool = False,
         delta_m_baselines: dict[str, float] | str | None = None,
     ) -> None:
         super().__init__()
@@ -148,10 +151,12 @@ class DenseModule(L.LightningModule, ABC):
         self.run_info: dict[str, Any] = {}
         """What the program wants written into checkpoints: plain values only."""
         self.network = self.build_network()
+        if checkpoint_encoder:
+            checkpoint_encoders(self.network)
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         imagenet = (IMAGENET_MEAN, IMAGENET_STD)
-        mean, std = self._backbone_statistics() if normalization == "weights" else imagenet
+        mean, std = image_statistics(self.network) if normalization == "weights" else imagenet
         self.image_mean: Tensor
         self.image_std: Tensor
         self.register_buffer("image_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -383,9 +388,3 @@ class DenseModule(L.LightningModule, ABC):
         """Refuses weights that are not finite; writes down what is saved, see `mtdense.models.checkpoint`."""
         check_weights(self, self.global_step)
         checkpoint["mtdense"] = {**describe(self), **self.run_info}
-
-    def _backbone_statistics(self) -> tuple[Sequence[float], Sequence[float]]:
-        for module in self.network.modules():
-            if isinstance(module, Backbone):
-                return module.mean, module.std
-        raise ConfigError("`normalization: weights` on a network without a backbone", "use `imagenet`.")

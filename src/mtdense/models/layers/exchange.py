@@ -81,12 +81,13 @@ class SeparateEncoders(nn.Module):
 
     def forward(self, image: Tensor) -> Outputs:
         """Normalised images (B, 3, H, W) to logits at the deepest map's stride."""
-        stages = {name: backbone_stages(backbone) for name, backbone in self._encoders().items()}
+        encoders = self._encoders()
+        stages = {name: backbone_stages(backbone) for name, backbone in encoders.items()}
         features = dict.fromkeys(stages, image)
         for i in range(len(next(iter(stages.values())))):
             for name, parts in stages.items():
                 for layer in parts[i][1]:
-                    features[name] = layer(features[name])
+                    features[name] = encoders[name].run_stage(layer, features[name])
             if str(i) in self.exchanges:
                 features = self.exchanges[str(i)](features)
         return Outputs(final={name: head(features[name]) for name, head in self.heads.items()})

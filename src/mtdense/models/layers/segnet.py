@@ -68,13 +68,13 @@ class SegNet(Backbone):
         x = pad_to_multiple(image, (32, 32))
         memory: list[tuple[Tensor, Sequence[int]]] = []
         for stage in self.encoder:
-            x = stage(x)
+            x = self.run_part(stage, x)
             size = x.shape[-2:]
             x, indices = F.max_pool2d(x, 2, return_indices=True)
             memory.append((indices, size))
         bottleneck = x
         for stage in self.decoder:
-            x = stage(unpool(x, *memory.pop()))
+            x = self.run_part(stage, unpool(x, *memory.pop()))
         return [x[..., : image.shape[-2], : image.shape[-1]], bottleneck]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mtdense.backbones.swin import Swin, cut_windows, join_windows, shift_mask
 from mtdense.models.prompt_fusion.fusion import FusionView, PromptFusionModule
@@ -45,10 +44,7 @@ class PlainSwin(nn.Module):
         for index, stage in enumerate(stages):
             mask = shift_mask(stage.blocks, x)
             for block in stage.blocks:
-                if self.backbone.checkpointing and self.training:
-                    x = checkpoint(_run_block, block, x, mask, use_reentrant=False)
-                else:
-                    x = _run_block(block, x, mask)
+                x = self.backbone.run_part(_run_block, block, x, mask)
             last = index + 1 == len(stages)
             x = self.backbone.network.norm(x) if last else stages[index + 1].downsample(x)
             # Scores of 0 leave channels as they are.

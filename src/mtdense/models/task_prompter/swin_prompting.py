@@ -8,7 +8,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mtdense.backbones.base import pad_to_multiple
 from mtdense.backbones.swin import Swin, cut_windows, join_windows, shift_mask
@@ -134,10 +133,7 @@ class SwinPrompting(nn.Module):
         level = PromptedLevel(x, prompts)
         for index in range(len(blocks)):
             arguments = stage, index, level.x, level.prompts, mask
-            if self.backbone.checkpointing and self.training:
-                x, prompts, spatial, channel = checkpoint(self.run_block, *arguments, use_reentrant=False)
-            else:
-                x, prompts, spatial, channel = self.run_block(*arguments)
+            x, prompts, spatial, channel = self.backbone.run_part(self.run_block, *arguments)
             x, prompts = self.after_block(stage, index, x, prompts)
             level = PromptedLevel(x, prompts, spatial, channel)
         return level

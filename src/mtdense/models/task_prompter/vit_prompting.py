@@ -7,7 +7,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mtdense.backbones.vit import VisionTransformer
 from mtdense.core.errors import ConfigError
@@ -76,10 +75,7 @@ class ViTPrompting(nn.Module):
         levels: list[PromptedLevel] = []
         last = self.backbone.out_blocks[-1]
         for number in range(1, last + 1):
-            if self.backbone.checkpointing and self.training:
-                level = PromptedLevel(*checkpoint(self.run_block, number, x, prompts, use_reentrant=False))
-            else:
-                level = PromptedLevel(*self.run_block(number, x, prompts))
+            level = PromptedLevel(*self.backbone.run_part(self.run_block, number, x, prompts))
             x, prompts = level.x, level.prompts
             if number == last:
                 level.x = self.backbone.network.norm(x)
