@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -27,7 +28,10 @@ def worker_init(worker_id: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # Linux; elsewhere nobody tells who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_if_told_by, args=(os.getppid(),), daemon=True, name="sigterm").start()
+        # Not the process that forked this one: with a fork server that is another.
+        main = multiprocessing.parent_process()
+        told_by = os.getppid() if main is None else main.pid
+        threading.Thread(target=_end_if_told_by, args=(told_by,), daemon=True, name="sigterm").start()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     keep_freed_memory()
