@@ -26,18 +26,16 @@ def worker_init(worker_id: int) -> None:
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # Linux; elsewhere nobody tells who sent a signal
+    parent = multiprocessing.parent_process()
+    if parent is not None and hasattr(signal, "sigwaitinfo"):  # Linux; elsewhere nobody tells who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        # Not the process that forked this one: with a fork server that is another.
-        main = multiprocessing.parent_process()
-        told_by = os.getppid() if main is None else main.pid
-        threading.Thread(target=_end_if_told_by, args=(told_by,), daemon=True, name="sigterm").start()
+        threading.Thread(target=_end_if_told_by, args=(parent.pid,), daemon=True, name="sigterm").start()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     keep_freed_memory()
 
 
-def _end_if_told_by(parent: int) -> None:
+def _end_if_told_by(parent: int | None) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
