@@ -12,8 +12,7 @@ import lightning as L
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import data_modules  # noqa: F401 - short class names in YAML are found among imported classes
 import mtdense.models  # noqa: F401 - likewise
@@ -35,6 +34,7 @@ from mtdense.cli.run_folder import (
     name_places,
     sole_training,
 )
+from mtdense.cli.save_config import SaveConfig
 from mtdense.cli.wandb_runs import respect_environment, sweep_run_folder
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
@@ -53,31 +53,6 @@ from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from mtdense.training.loading import RestoreLoader
 
 __all__ = ["MTDenseCLI", "run_lightning"]
-
-
-class _SaveConfig(SaveConfigCallback):
-    """Saves the configuration in the run's own folder, and hands it to W&B nested as it is.
-
-    Args:
-        *args: See Lightning.
-        text: The configuration without the places of this run, so that it can be run again elsewhere.
-        **kwargs: See Lightning.
-    """
-
-    def __init__(self, *args: Any, text: str, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "save_to_log_dir": False})
-        self.text = text
-
-    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Writes `config.yaml` beside the checkpoints (for fit), or beside the stage's logs; none of a mere trial."""
-        if getattr(trainer, "fast_dev_run", False):
-            return
-        folder = Path(trainer.default_root_dir if stage == "fit" else self.config["log_dir"])
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / self.config_filename).write_text(self.text, encoding="utf-8")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(yaml.safe_load(self.text), allow_val_change=True)
 
 
 class MTDenseCLI(LightningCLI):
@@ -108,7 +83,7 @@ class MTDenseCLI(LightningCLI):
             DenseDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_callback=_SaveConfig,
+            save_config_callback=SaveConfig,
             seed_everything_default=0,
             args=list(arguments),
             auto_configure_optimizers=False,
