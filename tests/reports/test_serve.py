@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +20,10 @@ from PIL import Image
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports import serve
 from mtdense.reports.predictor import Predictor
-from tests.checkpoints import small_model
+from tests.checkpoints import save_checkpoint, small_model
 from tests.data.test_pictures import picture
+
+Main = Callable[..., tuple[int, str]]
 
 
 def test_an_uploaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +38,35 @@ def test_an_uploaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(serve, "_MOST_PIXELS", 50_000)
     with pytest.raises(ConfigError, match="300x200 pixels"):
         serve.predict_file(predictor, str(path), 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order(
+    number: signal.Signals, mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a page that, as the real one, waits for open connections unless told not to."""
+    told: dict[str, Any] = {}
+
+    class Page:
+        is_running = True
+        server = SimpleNamespace(force_exit=False)
+
+        def close(self, verbose: bool) -> None:
+            os.kill(os.getpid(), number)  # an impatient second one
+            told.update(at_once=self.server.force_exit, folder_was=told["folder"].is_dir())
+
+    def start(predictor: Predictor, port: int, most: float, folder: Path, *, browser: bool) -> tuple[Page, str]:
+        told["folder"] = folder
+        threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+        return Page(), "http://127.0.0.1:1/"
+
+    monkeypatch.setattr(serve, "start", start)
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    checkpoint = save_checkpoint(small_model(), tmp_path / "last.ckpt")
+    code, err = mtdense_main("serve", "--ckpt_path", checkpoint, "--device", "cpu")
+    assert code == 0 and "Traceback" not in err, err
+    assert told["at_once"] and told["folder_was"] and not told["folder"].exists()
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 @pytest.mark.slow
@@ -63,5 +99,12 @@ def test_only_this_machine_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert refused.value.code == 413
         with pytest.raises(ConfigError, match="cannot be used"):
             serve.start(predictor, port, 1.0, tmp_path)
+        with urllib.request.urlopen(f"{address}gradio_api/heartbeat/x") as tab:
+            tab.read(1)  # as a page that is open in a browser
+            serve.stop(page)
+            assert not page.server.thread.is_alive()
+        with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind((serve.LOOPBACK, port))
     finally:
-        page.close(verbose=False)
+        serve.stop(page)

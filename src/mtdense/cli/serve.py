@@ -6,12 +6,16 @@ import argparse
 import contextlib
 import signal
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from mtdense.cli.allow_module import add_allow_module
 from mtdense.core.errors import ConfigError
 
 __all__ = ["add_parser", "run"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,17 +48,30 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--max_megabytes {args.max_megabytes:g}", "give a number above 0, at most 1000.")
     from mtdense.models.checkpoint import load
     from mtdense.reports.predictor import Predictor
-    from mtdense.reports.serve import start
+    from mtdense.reports.serve import start, stop
 
     predictor = Predictor(load(args.ckpt_path, args.allow_module), tasks=args.tasks, device=args.device)
-    # As Ctrl-C: uploaded files go with the server, however it is told to end.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="mtdense-serve-") as folder:
+    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="mtdense-serve-") as folder:
         page, address = start(predictor, args.port, args.max_megabytes, Path(folder), browser=args.open)
-        print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
         try:
-            with contextlib.suppress(KeyboardInterrupt):
-                page.block_thread()
+            print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
+            while page.is_running:
+                time.sleep(0.2)
         finally:
-            page.close(verbose=False)
+            # A second signal would leave the uploaded files.
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+            stop(page)
     return 0
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Takes SIGTERM for Ctrl-C, and either for an orderly end: uploaded files go with the server."""
+    before = [signal.signal(number, signal.default_int_handler) for number in _SIGNALS]
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)

@@ -19,7 +19,7 @@ from mtdense.data.sample import RawImage
 from mtdense.reports.picture_sheet import shrunk
 from mtdense.reports.predictor import Predicted, Predictor
 
-__all__ = ["LOOPBACK", "predict_file", "start"]
+__all__ = ["LOOPBACK", "predict_file", "start", "stop"]
 
 LOOPBACK = "127.0.0.1"
 _MOST_PIXELS = 24_000_000
@@ -64,7 +64,7 @@ def start(
         browser: Open the page.
 
     Returns:
-        The running page (`block_thread`, `close`), and its address.
+        The running page, to be ended by `stop`, and its address.
 
     Raises:
         ConfigError: The port is taken.
@@ -92,6 +92,13 @@ def start(
     except OSError as error:
         raise ConfigError(f"port {port} cannot be used: {error}", "`--port 0` takes one that is free.") from error
     return page, str(address)
+
+
+def stop(page: Any) -> None:
+    """Ends the server and frees its port, at once: a page that is open in a browser keeps a connection to it."""
+    if page.server is not None:
+        page.server.force_exit = True
+    page.close(verbose=False)
 
 
 def _page(gradio: Any, predictor: Predictor) -> Any:
