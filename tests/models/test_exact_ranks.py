@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from tests.models import exact_ranks_worker as worker
 from tests.ranks import run_ranks
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-11}
-# Where float32 is not enough and float64 tells: MTPSL's mapping network normalises maps of 2x2 by their own statistics;
-# in two networks a unit lies so near zero that it is on in one run and off in the other; two lie at the border.
-MAGNIFIED = {"MTPSL": 1e4, "InvPT": 3.0, "BridgeNet": 3.0}
-MAGNIFIED |= {"DiffusionMTL-feature": 1e3, "PromptedBaseline-task_prompter": 1e3}
-FAST = ("MTLBaseline", "Prototype")
+# Its mapping network normalises every map by its own statistics, fourteen times over; what rounding does to one
+# process is more than 1e-5. Two may be no further from one than float32 is from float64.
+ROUNDED = ("MTPSL",)
+FAST = ("MTLBaseline-checkpointed", "Prototype")
 # All architectures on a busy machine.
 SECONDS = 3000
 
@@ -27,11 +27,23 @@ def too_far(folder: Path, names: Sequence[str], cases: Sequence[str], *mutate: s
     one = worker.run(0, 1, *arguments)
     wrong = {}
     for what, values in one.items():
-        for kind, (difference, where) in worker.difference(values, two[what]).items():
-            print(f"{what} {kind}: {difference:.1e}")
-            if not difference <= TOLERANCE[what.split()[-1]] * MAGNIFIED.get(what.split()[0], 1.0):
+        own, other, allowed = values, two[what], dict.fromkeys(("gradient", "weight"), TOLERANCE[what.split()[-1]])
+        if what.split()[0] in ROUNDED and what.endswith("float32"):
+            exact = not_zero(worker.train(*what.split(" ", 1), 0, 1, wide=True))
+            own, other = ({key: run[key].double() for key in exact} for run in (own, other))
+            rounding = worker.difference(own, exact)
+            allowed = {kind: max(least, rounding[kind][0]) for kind, least in allowed.items()}
+        for kind, (difference, where) in worker.difference(own, other).items():
+            print(f"{what} {kind}: {difference:.1e} of {allowed[kind]:.1e}")
+            if not difference <= allowed[kind]:
                 wrong[f"{what} {kind}"] = f"{difference:.1e} in {where}"
     return wrong
+
+
+def not_zero(exact: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without gradients that are zero but for rounding: of biases in front of a norm by statistics at hand."""
+    least = 1e-9 * max(float(values.abs().max()) for values in exact.values())
+    return {key: v for key, v in exact.items() if key.startswith("weight") or float(v.abs().max()) > least}
 
 
 def test_two_ranks_train_as_one_does(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ class Backbone(nn.Module, ABC):
 
     def run_stage(self, stage: nn.Module, x: Tensor) -> Tensor:
         """One of the stages that run one after another, in the blocks that `checkpointing` is about."""
-        return self.run_part(stage, x)
+        out: Tensor = self.run_part(stage, x)
+        return out
 
     def own_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A published state dict in this backbone's names; weights it has no use for by design are left out.
