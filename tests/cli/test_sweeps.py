@@ -32,7 +32,19 @@ TINY = (*TINY, "--trainer.val_check_interval=2", "--model.optimizer=adam")
 
 
 class ParsedOnly(lightning_cli.MTDenseCLI):
-    """Stops when the arguments are parsed, and checked against the classes they name."""
+    """Stops when the arguments are parsed, and checked against the classes they name.
+
+    The parser is the same for all points, and building it takes half the time: it is built once.
+    """
+
+    built: dict[str, Any] = {}
+
+    def setup_parser(self, *args: Any) -> None:
+        if not ParsedOnly.built:
+            before = set(vars(self))
+            super().setup_parser(*args)
+            ParsedOnly.built = {key: value for key, value in vars(self).items() if key not in before}
+        vars(self).update(ParsedOnly.built)
 
     def before_instantiate_classes(self) -> None:
         pass
