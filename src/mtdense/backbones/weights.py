@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -37,12 +37,24 @@ _OUTER_PREFIXES = ("module.", "model.", "backbone.")
 
 
 class _Named:
-    """Stands for a class that a file names and nobody needs."""
+    """Stands for a class or function that a file names and nobody needs: it takes anything and keeps nothing."""
+
+    def __init__(self, *values: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
-# Early versions of Lightning wrote this class as a key beside the weights. Nothing of it is imported or run.
+# What lies beside the weights: early versions of Lightning wrote a class as a key, others scores as arrays of NumPy.
+# Nothing of these is imported or run.
 _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_Named, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
+    (_Named, name)
+    for name in (
+        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+        *("numpy.ndarray", "numpy.dtype"),
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    )
 ]
 
 
@@ -115,12 +127,13 @@ def fill_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str) 
     backbone.load_state_dict({key: given[key] for key in own if key in given}, strict=False)
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, beside: Sequence[str] = ()) -> dict[str, Tensor]:
     """The weights in a file of somebody's training: tensors and plain values are read, nothing else.
 
     Args:
         path: `.safetensors`, or a file of `torch.save` that holds a state dict, itself or under `model`, `state_dict`
             and the like; what lies beside it (optimiser, schedule) is left out.
+        beside: State dicts that are read, too, where they lie beside it, their names put before their tensors'.
 
     Raises:
         CheckpointError: The file is missing, damaged, needs pickle, or holds no state dict.
@@ -139,9 +152,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             "download the file again, or re-save it where it was made: "
             "`torch.save(model.state_dict(), FILE)`, or as safetensors.",
         ) from error
+    given = {name: loaded.get(name) for name in beside} if isinstance(loaded, Mapping) else {}
     for key in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
+    if isinstance(loaded, Mapping):
+        others = {name: state for name, state in given.items() if isinstance(state, Mapping)}
+        loaded = {**loaded, **{f"{name}.{key}": state[key] for name, state in others.items() for key in state}}
     tensors = isinstance(loaded, Mapping) and all(isinstance(value, Tensor) for value in loaded.values())
     if not tensors or not loaded or not all(isinstance(key, str) for key in loaded):
         raise CheckpointError(f"{path} holds no state dict", "save `model.state_dict()` with torch.save.")

@@ -13,13 +13,13 @@ from mtdense.core.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NORMALS_AXES", "SOURCES", "add_parser", "run_import"]
+__all__ = ["SOURCES", "add_parser", "run_import"]
 
-SOURCES = ("bridgenet", "invpt", "tsp_transformer", "atrc", "internimage")
+SOURCES = (
+    *("bridgenet", "invpt", "tsp_transformer", "atrc"),
+    *("task_prompter", "diffusion_mtl", "mtpsl", "demt", "internimage"),
+)
 """`mtdense.models.imported.ARCHITECTURES` and the backbone, named here so that `--help` need not wait for Lightning."""
-
-NORMALS_AXES = "-x-y-z"
-"""Of NYUD-v2 and PASCAL-Context as all this public code reads them; see `mtdense.data.nyud.atrc`."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     action = actions.add_parser(
         "import",
-        help="BridgeNet, InvPT, TSP-Transformer, ATRC; InternImage backbones",
+        help="eight architectures' public files, and InternImage backbones",
         description="Every tensor of the file must find its place and every place its tensor. Further options are "
         "those of `mtdense fit`, such as `--model.unused_parts true`; no data is read and no weights are fetched.",
     )
@@ -39,9 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action.add_argument("--backbone-options", metavar="YAML", help="of internimage: `model.backbone_options`")
     action.add_argument(
         "--normals-axes",
-        default=NORMALS_AXES,
         metavar="AXES",
-        help="camera axis (x right, y down, z forward) of each channel of normals that it was trained on (%(default)s)",
+        help="camera axis (x right, y down, z forward) of each channel of normals that it was trained on, where it is "
+        "not what the public code has (-x-y-z)",
     )
     action.add_argument(
         "--out", type=Path, required=True, metavar="OUT", help="a .ckpt; of internimage .pth or .safetensors"
@@ -104,7 +104,7 @@ def _import_model(args: argparse.Namespace) -> None:
     from mtdense.backbones.weights import read_state_dict
     from mtdense.cli.building import NO_ROOT, build_experiment
     from mtdense.data.label_coding import parse_axes
-    from mtdense.models.imported import imported_checkpoint, imported_state
+    from mtdense.models.imported import imported_checkpoint, imported_state, public_code
     from mtdense.reports.canonical import file_checksum
     from mtdense.training.checkpoint_io import AtomicCheckpointIO
 
@@ -115,18 +115,20 @@ def _import_model(args: argparse.Namespace) -> None:
             f"`mtdense weights import {args.source}` without an experiment",
             "name the one that the file belongs to: `--config nyud_atrc/full/...yaml`.",
         )
-    axes = parse_axes(args.normals_axes)
-    state = read_state_dict(args.file)
+    code = public_code(args.source)
+    given_axes = args.normals_axes or code.normals_axes
+    axes = parse_axes(given_axes)
+    state = read_state_dict(args.file, code.beside)
     with torch.device("meta"):
         model, data = build_experiment(args.config, args.options)
-    if model.method != args.source:
+    if model.method not in (code.methods or (args.source,)):
         raise ConfigError(f"the experiment is of {model.method}, not {args.source}", "name one of the file's method.")
     try:
-        found = imported_state(model, state, axes)
+        found = imported_state(model, code, state, axes)
     except CheckpointError as error:
         raise CheckpointError(f"{args.file}: {error.problem}", error.mend) from error
     about = {"from": args.source, "file": args.file.name, "checksum": file_checksum(args.file)}
-    content = imported_checkpoint(model, found, data, {**about, "normals_axes": args.normals_axes})
+    content = imported_checkpoint(model, found, data, {**about, "normals_axes": given_axes})
     arguments: dict[str, Any] = content["datamodule_hyper_parameters"]
     if arguments.get("root") == NO_ROOT:
         del arguments["root"]

@@ -7,38 +7,57 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtdense.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from mtdense.core.errors import CheckpointError
 from mtdense.models.base import DenseModule
+from mtdense.models.layers.published_code import PublishedCode
 from mtdense.models.layers.published_names import turn_vectors
 
-__all__ = ["ARCHITECTURES", "imported_checkpoint", "imported_state"]
+__all__ = ["ARCHITECTURES", "imported_checkpoint", "imported_state", "public_code"]
 
-ARCHITECTURES = ("bridgenet", "invpt", "tsp_transformer", "atrc")
-"""Folders of this package whose `published.py` knows the names of the public code."""
+ARCHITECTURES = ("bridgenet", "invpt", "tsp_transformer", "atrc", "task_prompter", "diffusion_mtl", "mtpsl", "demt")
+"""Folders of this package whose `published.py` knows a public code."""
+
+_PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def public_code(name: str) -> PublishedCode:
+    """What is known of the public code of one of `ARCHITECTURES`."""
+    code: PublishedCode = importlib.import_module(f"mtdense.models.{name}.published").PUBLISHED
+    return code
 
 
 def imported_state(
-    model: DenseModule, state: Mapping[str, Tensor], axes: Sequence[tuple[int, float]]
+    model: DenseModule, code: PublishedCode, state: Mapping[str, Tensor], axes: Sequence[tuple[int, float]]
 ) -> dict[str, Tensor]:
     """A model's state dict from a published one.
 
     Args:
-        model: Ours, of one of `ARCHITECTURES`; may be on the meta device.
+        model: Ours; may be on the meta device.
+        code: The public code, see `public_code`.
         state: The published state dict.
         axes: [(camera axis, sign)] of each channel of normals in the data of the public code. Heads that give vectors,
             and what reads their outputs, are turned from these to the suite's (right, down, forward).
 
     Raises:
-        CheckpointError: A tensor is missing, left over, of another shape, or not finite.
+        CheckpointError: A tensor is missing, left over, of another shape, or not finite; or the model would make
+            something else of them.
     """
-    published = importlib.import_module(f"mtdense.models.{model.method}.published")
-    found: dict[str, Tensor] = published.from_official(model.network, state)
-    for task in (name for name, task in model.tasks.items() if task.stored_as == "vectors"):
-        heads, readers = ([part.format(task=task) for part in parts] for parts in (published.HEADS, published.READERS))
-        found = turn_vectors(found, axes, heads, readers)
+    _check_statistics(model, code)
+    code.check(model)
+    found = code.from_official(model.network, state)
+    first = 0
+    for name, task in model.tasks.items():
+        if task.stored_as == "vectors":
+            heads, readers, joint = (
+                [_last(model.network, part.format(task=name)) for part in parts]
+                for parts in (code.heads, code.readers, code.joint_readers)
+            )
+            places = [(reader, -3) for reader in readers] + [(reader, first) for reader in joint]
+            found = turn_vectors(found, axes, heads, places)
+        first += task.num_outputs
     wanted = model.state_dict()
     named = {f"network.{key}": value.to(wanted[f"network.{key}"].dtype) for key, value in found.items()}
     bad = next((key for key, value in named.items() if not bool(value.isfinite().all())), None)
@@ -66,8 +85,7 @@ def imported_checkpoint(
         L.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY: dict(model.hparams),
         L.LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY: dict(data.hparams),
     }
-    imagenet = (IMAGENET_MEAN, IMAGENET_STD)
-    mean, std = _statistics(model) if model.hparams["normalization"] == "weights" else imagenet
+    mean, std = _statistics(model)
     content["mtdense"] = {
         "format": 1,
         "method": model.method,
@@ -82,9 +100,28 @@ def imported_checkpoint(
     return content
 
 
+def _last(network: nn.Module, names: str) -> str:
+    """Name of the one of some layers that there is, or of its last one where it is a sequence."""
+    modules = dict(network.named_modules())
+    name = next(name for name in names.split("|") if name in modules)
+    layer = modules[name]
+    return _last(network, f"{name}.{len(layer) - 1}") if isinstance(layer, nn.Sequential) else name
+
+
+def _check_statistics(model: DenseModule, code: PublishedCode) -> None:
+    wanted, option = ((IMAGENET_MEAN, IMAGENET_STD), "imagenet") if code.normalised else (_PLAIN, "weights")
+    if tuple(map(tuple, _statistics(model))) != wanted:
+        raise CheckpointError(
+            f"`normalization` is {model.hparams['normalization']}, which is not how the public code normalises images",
+            f"set it to what it does: `--model.normalization {option}`.",
+        )
+
+
 def _statistics(model: DenseModule) -> tuple[Sequence[float], Sequence[float]]:
-    backbone = model.network.get_submodule("backbone")
-    assert isinstance(backbone, Backbone)
+    """Mean and deviation that images are normalised by."""
+    if model.hparams["normalization"] != "weights":
+        return IMAGENET_MEAN, IMAGENET_STD
+    backbone = next(module for module in model.network.modules() if isinstance(module, Backbone))
     return backbone.mean, backbone.std
 
 

@@ -7,7 +7,6 @@ InvPT's, on which it is built: see `tests/models/bridgenet/test_golden.py`.
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from mtdense.cli.weights import SOURCES
 from mtdense.core.errors import CheckpointError, ConfigError
 from mtdense.data.nyud.atrc_writer import write_atrc_replica
 from mtdense.models import InvPT, TSPTransformer
-from mtdense.models.imported import ARCHITECTURES
+from mtdense.models.imported import ARCHITECTURES, public_code
 from mtdense.models.invpt import InvPTNetwork
 from mtdense.models.tsp_transformer import TSPNetwork
 from mtdense.models.tsp_transformer.network import PromptPlan
@@ -210,6 +209,4 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> No
 def test_weights_can_be_imported() -> None:
     """The command knows all that the models know, and each says what it needs of a checkpoint."""
     assert (*ARCHITECTURES, "internimage") == SOURCES and "tsp_transformer" in ARCHITECTURES
-    for method in ARCHITECTURES:
-        published = import_module(f"mtdense.models.{method}.published")
-        assert callable(published.from_official) and published.HEADS and published.READERS is not None
+    assert all(public_code(name).heads for name in ARCHITECTURES)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from mtdense.models.atrc.network import ATRCNetwork
+from mtdense.models.layers.published_code import PublishedCode
 from mtdense.models.layers.published_names import (
     PUBLISHED_TASKS,
     Source,
@@ -17,13 +18,7 @@ from mtdense.models.layers.published_names import (
     norm_sources,
 )
 
-__all__ = ["HEADS", "READERS", "from_official", "official_sources"]
-
-HEADS = ("heads.{task}",)
-"""Layers that give the logits of a task; first predictions are classes."""
-
-READERS: tuple[str, ...] = ()
-"""Layers whose last input channels are these logits."""
+__all__ = ["PUBLISHED", "from_official", "official_sources"]
 
 # Constants of losses and counters of metrics, which lie in the same state dict.
 _NO_WEIGHTS = ("criterion.", "metrics_dict.")
@@ -87,3 +82,7 @@ def _block(own: str, name: str) -> Iterator[tuple[str, Source]]:
 
 def _public(task: str) -> str:
     return PUBLISHED_TASKS.get(task, task)
+
+
+# First predictions are classes.
+PUBLISHED = PublishedCode(from_official, heads=("heads.{task}",))

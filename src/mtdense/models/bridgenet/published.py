@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtdense.core.errors import CheckpointError
 from mtdense.models.bridgenet.network import BridgeNetwork
+from mtdense.models.layers.published_code import PublishedCode
 from mtdense.models.layers.published_names import (
     PUBLISHED_TASKS,
     Source,
@@ -21,13 +22,7 @@ from mtdense.models.layers.published_names import (
     up_embed_sources,
 )
 
-__all__ = ["HEADS", "READERS", "from_official", "official_sources"]
-
-HEADS = ("preliminary_heads.{task}", "final.heads.{task}")
-"""Layers that give the logits of a task."""
-
-READERS = ("mix.convs.{task}",)
-"""Layers whose last input channels are these logits."""
+__all__ = ["PUBLISHED", "from_official", "official_sources"]
 
 _TOP = "multi_task_decoder"
 
@@ -111,3 +106,8 @@ def _refine_block(index: int, block: int, width: int, tasks: int) -> Iterator[tu
     yield from layer_sources(f"{own}.dilated", [f"{layer}.3" for layer in layers], bias=False)
     yield from norm_sources(f"{own}.norm2", [f"{layer}.4" for layer in layers])
     yield from layer_sources(f"{own}.out", [f"{layer}.6" for layer in layers])
+
+
+PUBLISHED = PublishedCode(
+    from_official, heads=("preliminary_heads.{task}", "final.heads.{task}"), readers=("mix.convs.{task}",)
+)

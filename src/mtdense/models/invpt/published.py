@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtdense.core.errors import CheckpointError
 from mtdense.models.invpt.network import InvPTNetwork
+from mtdense.models.layers.published_code import PublishedCode
 from mtdense.models.layers.published_names import (
     Source,
     Sources,
@@ -19,13 +20,7 @@ from mtdense.models.layers.published_names import (
     up_embed_sources,
 )
 
-__all__ = ["HEADS", "READERS", "from_official", "official_sources"]
-
-HEADS = ("preliminary_heads.{task}", "final.heads.{task}")
-"""Layers that give the logits of a task."""
-
-READERS = ("mix.convs.{task}",)
-"""Layers whose last input channels are these logits."""
+__all__ = ["PUBLISHED", "from_official", "official_sources"]
 
 _TOP = "multi_task_decoder"
 
@@ -69,3 +64,8 @@ def _stage(index: int, tasks: int) -> Iterator[tuple[str, Source]]:
     yield from layer_sources(f"{own}.fuse" if index else "unused.fuse", [f"{block}.attn.fuse_attn"])
     if index:
         yield from up_embed_sources(f"stages.{index}.up", stage, tasks)
+
+
+PUBLISHED = PublishedCode(
+    from_official, heads=("preliminary_heads.{task}", "final.heads.{task}"), readers=("mix.convs.{task}",)
+)

@@ -21,6 +21,7 @@ __all__ = [
     "Sources",
     "attention_sources",
     "check_task_order",
+    "collect",
     "from_published",
     "layer_sources",
     "norm_sources",
@@ -29,10 +30,10 @@ __all__ = [
     "up_embed_sources",
 ]
 
-PUBLISHED_TASKS = {"edges": "edge", "saliency": "sal"}
+PUBLISHED_TASKS = {"edges": "edge", "saliency": "sal", "detection_3d": "3ddet"}
 """Public names of tasks, where they are not ours."""
 
-_TASK_ORDER = ("semseg", "depth", "human_parts", "saliency", "normals", "edges")
+_TASK_ORDER = ("semseg", "depth", "human_parts", "saliency", "normals", "edges", "detection_3d")
 
 Sources = dict[str, "Source"]
 """{our name: where it comes from}."""
@@ -54,7 +55,7 @@ class Source:
     columns: tuple[int, int] | None = None
 
 
-def _collect(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sources: Sources) -> dict[str, Tensor]:
+def collect(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sources: Sources) -> dict[str, Tensor]:
     """Our state dict from a published one; every tensor of both must be accounted for.
 
     Args:
@@ -86,7 +87,7 @@ def _join(name: str, own: Tensor, state: Mapping[str, Tensor], source: Source) -
     if own.dim() == 0:
         # Counters of batch norms; those of all tasks are equal.
         joined = parts[0]
-    elif own.dim() == 2 and parts[0].dim() == 1:
+    elif own.dim() == parts[0].dim() + 1:
         joined = torch.stack(parts)
     else:
         joined = torch.cat(parts)
@@ -172,32 +173,35 @@ def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
     return backbone, {key: value for key, value in bare.items() if not key.startswith("backbone.")}
 
 
-def from_published(network: nn.Module, state: Mapping[str, Tensor], sources: Sources) -> dict[str, Tensor]:
+def from_published(
+    network: nn.Module, state: Mapping[str, Tensor], sources: Sources, backbone_name: str = "backbone"
+) -> dict[str, Tensor]:
     """A network's state dict from a published one, backbone included.
 
     Args:
-        network: Ours, with a `backbone`.
-        state: The published state dict.
+        network: Ours.
+        state: The published state dict; names of its backbone's tensors begin with `backbone.`.
         sources: For everything but the backbone; those of parts below `unused`, which the public code holds for
             nothing, may be missing in both.
+        backbone_name: Where the backbone is in our network.
 
     Raises:
         CheckpointError: A tensor is missing, left over, or of another shape.
     """
-    backbone = network.get_submodule("backbone")
+    backbone = network.get_submodule(backbone_name)
     own_names = getattr(backbone, "own_names", None)
     if own_names is None:
         raise CheckpointError("a network without a backbone that knows published names", "load it otherwise.")
     theirs, rest = _split(state)
     own = network.state_dict()
     sources = _without_unused(own, rest, sources)
-    prefix = "backbone."
-    decoder = _collect({k: v for k, v in own.items() if not k.startswith(prefix)}, rest, sources)
+    prefix = f"{backbone_name}."
+    decoder = collect({k: v for k, v in own.items() if not k.startswith(prefix)}, rest, sources)
     found = own_names(theirs)
     _check_nothing_resized(theirs, found)
     named = {prefix + key: value for key, value in found.items()}
     plain: Sources = {key: Source((key,)) for key in own if key.startswith(prefix)}
-    return {**_collect({key: own[key] for key in plain}, named, plain), **decoder}
+    return {**collect({key: own[key] for key in plain}, named, plain), **decoder}
 
 
 def _without_unused(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sources: Sources) -> Sources:
@@ -241,7 +245,10 @@ def check_task_order(tasks: Sequence[str]) -> None:
 
 
 def turn_vectors(
-    state: Mapping[str, Tensor], axes: Sequence[tuple[int, float]], heads: Sequence[str], readers: Sequence[str] = ()
+    state: Mapping[str, Tensor],
+    axes: Sequence[tuple[int, float]],
+    heads: Sequence[str],
+    readers: Sequence[tuple[str, int]] = (),
 ) -> dict[str, Tensor]:
     """A state dict whose vectors come out along the camera's axes, from one that was trained on others.
 
@@ -249,7 +256,7 @@ def turn_vectors(
         state: In our names.
         axes: [(camera axis, sign)] of each channel that the network was trained on.
         heads: Convolutions that give the vectors.
-        readers: Convolutions whose last input channels are the vectors.
+        readers: (convolution, the first of its input channels that are the vectors; may count from the end).
     """
     order = [[axis for axis, _ in axes].index(i) for i in range(3)]
     signs = torch.tensor([axes[i][1] for i in order])
@@ -257,7 +264,9 @@ def turn_vectors(
     for name in (f"{head}.{kind}" for head in heads for kind in ("weight", "bias")):
         value = state[name]
         turned[name] = value[order] * signs.to(value).reshape(-1, *[1] * (value.dim() - 1))
-    for name in (f"{reader}.weight" for reader in readers):
-        rest, read = state[name][:, :-3], state[name][:, -3:]
-        turned[name] = torch.cat([rest, read[:, order] * signs.to(read).reshape(1, 3, 1, 1)], dim=1)
+    for reader, first in readers:
+        value = state[f"{reader}.weight"].clone()
+        place = slice(first % value.shape[1], first % value.shape[1] + 3)
+        value[:, place] = value[:, place][:, order] * signs.to(value).reshape(1, 3, 1, 1)
+        turned[f"{reader}.weight"] = value
     return turned

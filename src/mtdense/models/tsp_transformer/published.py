@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
 from mtdense.core.errors import CheckpointError
-from mtdense.models.invpt.published import HEADS, READERS, official_sources
+from mtdense.models.invpt.published import PUBLISHED as INVPT
+from mtdense.models.invpt.published import official_sources
 from mtdense.models.layers.published_names import Source, from_published
 from mtdense.models.tsp_transformer.network import TSPNetwork
 
-__all__ = ["HEADS", "READERS", "from_official"]
+__all__ = ["PUBLISHED", "from_official"]
 
 _LETTERS = {"semseg": "S", "depth": "D", "human_parts": "P", "saliency": "Sa", "normals": "N", "edges": "E"}
 
@@ -39,3 +41,6 @@ def from_official(network: TSPNetwork, state: Mapping[str, Tensor]) -> dict[str,
         rest[f"prompts.{task}"] = rest.pop(name)
         sources[f"prompts.{task}"] = Source((f"prompts.{task}",))
     return from_published(network, rest, sources)
+
+
+PUBLISHED = replace(INVPT, from_official=from_official)
