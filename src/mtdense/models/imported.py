@@ -45,9 +45,9 @@ def imported_state(
         CheckpointError: A tensor is missing, left over, of another shape, or not finite; or the model would make
             something else of them.
     """
-    _check_statistics(model, code)
     code.check(model)
     found = code.from_official(model.network, state)
+    _check_statistics(model, code)
     first = 0
     for name, task in model.tasks.items():
         if task.stored_as == "vectors":
