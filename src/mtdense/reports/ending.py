@@ -79,7 +79,8 @@ def _ending(trainer: L.Trainer) -> Ending:
                 return Ending("EarlyStopping", steps, epochs, callback.stopping_reason_message or "")
     if loop.max_steps != -1 and steps >= loop.max_steps:
         return Ending("max_steps", steps, epochs)
-    if loop.max_epochs not in (None, -1) and loop.epoch_progress.current.processed >= loop.max_epochs:
-        return Ending("max_epochs", steps, loop.epoch_progress.current.processed)
+    processed = int(loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+    if loop.max_epochs not in (None, -1) and processed >= loop.max_epochs:
+        return Ending("max_epochs", steps, processed)
     timed = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in trainer.callbacks)  # type: ignore[attr-defined]
     return Ending("max_time" if timed else "should_stop", steps, epochs)
