@@ -28,15 +28,15 @@ _OTHER = {"metres": "disparity", "disparity": "metres"}
 
 
 class OtherUnitRMSE(RootMeanSquaredError):
-    """RMSE of depth in the unit that the label is not in; `Depth.update_metric` feeds it where it has cameras.
+    """RMSE of depth in the unit that the label is not in; `Depth.update_metric` feeds it where it has cameras."""
 
-    Args:
-        unit: That unit, "metres" or "disparity".
-    """
 
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
+class _MetresRMSE(OtherUnitRMSE):
+    unit: ClassVar[str | None] = "metres"
+
+
+class _DisparityRMSE(OtherUnitRMSE):
+    unit: ClassVar[str | None] = "disparity"
 
 
 class Depth(Task):
@@ -191,8 +191,8 @@ class Depth(Task):
         """{"RMSE", "absErr"} in the label's unit; with `other_unit_below` also "RMSE_metres" or "RMSE_disparity"."""
         metrics: dict[str, Metric] = {"RMSE": RootMeanSquaredError(), "absErr": AbsoluteError()}
         if self.other_unit_below is not None:
-            other = _OTHER[self.unit]
-            metrics[f"RMSE_{other}"] = OtherUnitRMSE(other)
+            other = _DisparityRMSE() if self.unit == "metres" else _MetresRMSE()
+            metrics[f"RMSE_{other.unit}"] = other
         return metrics
 
     def update_metric(
