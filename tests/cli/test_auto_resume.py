@@ -187,6 +187,16 @@ def test_what_more_is_asked_for(tmp_path: Path, by: str, now: dict, goes_on: boo
             resumed_from(tmp_path, config)
 
 
+def test_time_that_was_spent_is_spent(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    told = {"steps": 6, "config": {"trainer": {"max_steps": -1, "max_epochs": 9}}}
+    write_atomic(tmp_path / "records" / "fit.json", json.dumps(told))
+    write_atomic(tmp_path / "ending.json", json.dumps({"by": "max_time", "steps": 6, "epochs": 2, "reason": ""}))
+    bounds = Namespace(max_steps=-1, max_epochs=9, max_time="00:00:00:01")
+    with pytest.raises(SystemExit):
+        resumed_from(tmp_path, Namespace(ckpt_path=None, overwrite=False, trainer=bounds))
+    assert "last.ckpt` with a larger `trainer.max_time` goes on all the same." in capsys.readouterr().out
+
+
 def test_it_goes_with_no_other_way_of_beginning(mtdense_main: Main, tmp_path: Path) -> None:
     code, err = mtdense_main("fit", *MULTI, *SMALL, "--run_dir", tmp_path, *AUTO, "--overwrite", "true")
     assert code == 1

@@ -32,8 +32,8 @@ def test_no_worker_outlives_the_main_process(tmp_path: Path) -> None:
     told = errors.read_text()
     lines = [line.split() for line in output.read_text().splitlines()]
     workers = {line[0]: int(line[1]) for line in lines if line[0] != "codes"}
-    assert workers.keys() == {"idle", "error", "killed", "stuck"}
-    assert lines[-1] == ["codes", "0", "1", "-9", "0"], told
+    assert workers.keys() == {"idle", "error", "killed", "stuck", "orphan"}
+    assert lines[-1] == ["codes", "0", "1", "-9", "0", "-9"], told
     assert told.count("Traceback") == 1, told
     end = time.monotonic() + 30  # torch's worker looks after its parent every 5 s
     while any(map(alive, workers.values())) and time.monotonic() < end:

@@ -1,6 +1,6 @@
-"""A program that ends in four ways while it has a data worker; prints `WAY PID-OF-WORKER`, and exit codes at last.
+"""A program that ends in five ways while it has a data worker; prints `WAY PID-OF-WORKER`, and exit codes at last.
 
-The worker is asleep at the end, save in the way `idle`: for a second, and in the way `stuck` for good.
+The worker is asleep at the end, save in the way `idle`: for a second, and in the ways `stuck` and `orphan` for good.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_modules.workers import worker_init
 
-WAYS = ("idle", "error", "killed", "stuck")
+WAYS = ("idle", "error", "killed", "stuck", "orphan")
 
 
 class Sleepy(Dataset[int]):
     """Gives the worker's process number, then sleeps."""
 
     def __init__(self, way: str) -> None:
-        self.seconds = {"idle": 0.0, "stuck": 1e6}.get(way, 1.0)
+        self.seconds = {"idle": 0.0, "stuck": 1e6, "orphan": 1e6}.get(way, 1.0)
 
     def __getitem__(self, index: int) -> int:
         time.sleep(self.seconds if index else 0)
@@ -37,7 +37,7 @@ def end(way: str) -> None:
     print(way, int(next(batches)), flush=True)
     if way == "error":
         raise ValueError("an error of the main process")
-    if way == "killed":
+    if way in ("killed", "orphan"):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

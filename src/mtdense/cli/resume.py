@@ -81,7 +81,8 @@ def _limit(bound: int | None) -> float:
 def _more(ending: Ending, run: Path) -> str:
     if ending.by in ("max_steps", "max_epochs"):
         return f" A larger `trainer.{ending.by}` trains on."
-    return f" `--ckpt_path {checkpoint_folder(run) / 'last.ckpt'}` goes on all the same."
+    longer = " with a larger `trainer.max_time`" if ending.by == "max_time" else ""
+    return f" `--ckpt_path {checkpoint_folder(run) / 'last.ckpt'}`{longer} goes on all the same."
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -14,10 +14,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from mtdense.core.errors import ConfigError
 from mtdense.reports.canonical import write_atomic
 
-__all__ = ["BOUNDS", "Ending", "NoteEnding", "read_ending"]
-
-BOUNDS = ("max_steps", "max_epochs", "max_time")
-"""Options of the trainer that end a run; a larger one lets it go on."""
+__all__ = ["Ending", "NoteEnding", "read_ending"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,8 @@ class Ending:
     """What ended a run, and where.
 
     Args:
-        by: One of `BOUNDS`, "EarlyStopping", or "should_stop" for another callback.
+        by: "max_steps", "max_epochs" or "max_time" (options of the trainer), "EarlyStopping", or "should_stop" for
+            another callback.
         steps: Optimiser steps.
         epochs: Whole epochs.
         reason: More of it, in words.

@@ -96,9 +96,11 @@ def test_stale_runs_are_trained_again_and_begun_ones_go_on(tmp_path: Path, prepa
 def test_a_stale_run_of_the_papers_budget_is_kept(tmp_path: Path, prepared: Path) -> None:
     (run,) = runs_of(write_table(tmp_path), tmp_path / "out", "plain", budget="full@3")
     fill(run)
+    (run.folder / "ending.json").write_text("{}")
     changed = replace(run, config={**run.config, "variant": "other"})
     prepare(prepared, [changed])
     assert go([changed])[0].done == [run.name]
+    assert (run.folder / "stale-1" / "ending.json").is_file() and not (run.folder / "ending.json").exists()
     kept = RunRecord.read(run.folder / "stale-1" / "records" / "test.json")
     assert "variant" not in kept.config
     assert (run.folder / "stale-1" / "checkpoints" / "last.ckpt").is_file()

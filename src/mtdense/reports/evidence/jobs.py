@@ -125,6 +125,7 @@ def clear_run(run: TrainingRun) -> None:
     run.unmark()
     for name in ("checkpoints", "records", "logs"):
         shutil.rmtree(run.folder / name, ignore_errors=True)
+    (run.folder / "ending.json").unlink(missing_ok=True)
 
 
 def _command(subcommand: str, *options: str | Path) -> list[str]:

@@ -261,6 +261,15 @@ def _set_aside(run: TableRun) -> None:
     while (place := run.folder / f"stale-{number}").exists():
         number += 1
     place.mkdir(parents=True)
-    for name in ("checkpoints", "records", "logs", "trial.json", "trial.yaml", "config.yaml", "diverged.json"):
+    for name in (
+        "checkpoints",
+        "records",
+        "logs",
+        "trial.json",
+        "trial.yaml",
+        "config.yaml",
+        "diverged.json",
+        "ending.json",
+    ):
         if (run.folder / name).exists():
             (run.folder / name).rename(place / name)
