@@ -38,6 +38,14 @@ def test_a_mask_is_written_described_and_read_again(
     assert "13" in err
 
 
+def test_an_option_of_the_data_with_blanks_is_no_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    from mtdense.cli.main import main
+
+    options = ("--data.mask_tasks", "[semseg, depth, normals]", "--data.size", "[16, 24]")
+    assert main(["data", "check", *CONFIG, *options, "--samples", "1"]) == 0
+    assert "procedural" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

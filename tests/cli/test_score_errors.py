@@ -51,6 +51,8 @@ def test_folders_of_annotators(tmp_path: Path, mtdense_main: Main) -> None:
     assert "--several-annotators" in refuse(mtdense_main, "edges", tmp_path)
     save(tmp_path / "targets/b.png", lines(20))
     assert "in no folder" in refuse(mtdense_main, "edges", tmp_path, "--several-annotators")
+    (tmp_path / "targets/b.png").rename(tmp_path / "targets/b.mat")  # BSDS500 keeps all annotators in one file
+    assert "ID/ANNOTATOR.png" in refuse(mtdense_main, "edges", tmp_path, "--several-annotators")
 
 
 @pytest.mark.parametrize(

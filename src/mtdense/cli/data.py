@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,20 +27,26 @@ _OPTIONS_OF_DATA = "Options of the data go behind, as in `mtdense fit`: --data.l
 
 
 class _ActionParser(argparse.ArgumentParser):
-    """Keeps `--data.x value` together: the value of an option that it does not know would pass for a DATASET."""
+    """Sets `--data.x value` aside: a value that it does not know, or that holds a blank, would pass for a DATASET."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        return super().parse_known_args(None if args is None else _joined(args), namespace)
+        own, of_data = _parted(sys.argv[1:] if args is None else args)
+        found, rest = super().parse_known_args(own, namespace)
+        return found, rest + of_data
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
-    rest, joined = list(arguments), []
+def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is left of the arguments, and the options of the data as `--data.x=value`."""
+    rest, own, of_data = list(arguments), [], []
     while rest:
         token = rest.pop(0)
-        if token.startswith(("--data", "--seed_everything")) and "=" not in token:
-            token = f"{token}={rest.pop(0)}" if rest and not rest[0].startswith("--") else token
-        joined.append(token)
-    return joined
+        if not token.startswith(("--data", "--seed_everything")):
+            own.append(token)
+        elif "=" in token or not rest or rest[0].startswith("--"):
+            of_data.append(token)
+        else:
+            of_data.append(f"{token}={rest.pop(0)}")
+    return own, of_data
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

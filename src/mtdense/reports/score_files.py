@@ -167,10 +167,10 @@ def _by_image(files: dict[str, Path], several: bool, folder: Path) -> dict[str, 
     for name, path in files.items():
         image_id, _, _ = name.rpartition("/")
         if not image_id:
-            raise DataError(
-                f"{path} lies in no folder of its image",
-                f"With --several-annotators store {folder}/ID/ANNOTATOR{path.suffix}.",
-            )
+            mend = f"With --several-annotators store {folder}/ID/ANNOTATOR{path.suffix}."
+            if path.suffix == ".mat":
+                mend = f"Unpack it to {folder}/ID/ANNOTATOR.png if it holds several annotators, see docs/score.md."
+            raise DataError(f"{path} lies in no folder of its image", mend)
         images.setdefault(image_id, []).append(path)
     return {image_id: tuple(paths) for image_id, paths in images.items()}
 
