@@ -80,5 +80,6 @@ def _ending(trainer: L.Trainer) -> Ending:
     processed = int(loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
     if loop.max_epochs not in (None, -1) and processed >= loop.max_epochs:
         return Ending("max_epochs", steps, processed)
-    timed = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in trainer.callbacks)  # type: ignore[attr-defined]
+    left = [c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
+    timed = any(seconds is not None and seconds <= 0 for seconds in left)
     return Ending("max_time" if timed else "should_stop", steps, epochs)

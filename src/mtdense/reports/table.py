@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,7 @@ def load_records(folders: Iterable[Path]) -> list[Sourced]:
 
     Of each run counts `records/test.json`, which is the test of its last checkpoint on all its tasks. Further tests of
     the run (`test-best.json`, ...) count only where there is no `test.json`, or where they are given by their paths.
-    Tests of a part of the data (`test-partial.json`) never do.
+    Tests of a part of the data (`test-partial.json`) never do; an old record of one is passed over with a warning.
 
     Args:
         folders: Run folders, or folders of run folders, or record files themselves.
@@ -114,28 +115,32 @@ def load_records(folders: Iterable[Path]) -> list[Sourced]:
         (path, record), sorted by path.
 
     Raises:
-        DataError: A folder is missing or holds no such record, or a record is damaged, edited or of a part of the data.
+        DataError: A folder is missing or holds no such record, a record is damaged or edited, or one that is given by
+            its path is of a part of the data.
     """
     found: dict[Path, RunRecord] = {}
     for folder in map(Path, folders):
         if not folder.exists():
             raise DataError(f"there is no run folder {folder}", "check the path.")
         files = [folder] if folder.is_file() else _record_files(folder)
-        if not files:
+        whole = {path.resolve(): record for path in files if (record := _whole(path, given=folder.is_file()))}
+        if not whole:
             raise DataError(f"{folder} holds no test record", "run `mtdense test` on its checkpoint first.")
-        for path in files:
-            found[path.resolve()] = _whole(path)
+        found.update(whole)
     return [(str(path), record) for path, record in sorted(found.items()) if record.kind in ("test", "trivial")]
 
 
-def _whole(path: Path) -> RunRecord:
+def _whole(path: Path, given: bool) -> RunRecord | None:
+    """A record; None where it is of a part of the data and was found, not given."""
     record = RunRecord.read(path)
-    if limits := record.partial:
-        told = ", ".join(f"{key} {value}" for key, value in limits.items())
-        raise DataError(
-            f"{path} is of a part of the data only ({told})", "run `mtdense test` again without this limit."
-        )
-    return record
+    if not (limits := record.partial):
+        return record
+    told = f"{path} is of a part of the data only ({', '.join(f'{key} {value}' for key, value in limits.items())})"
+    mend = "run `mtdense test` again without this limit."
+    if given:
+        raise DataError(told, mend)
+    warnings.warn(f"{told}, and is left out; {mend}", stacklevel=3)
+    return None
 
 
 def _record_files(folder: Path) -> list[Path]:

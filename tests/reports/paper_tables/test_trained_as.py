@@ -137,6 +137,8 @@ def test_a_test_of_a_part_of_the_data_is_none(run: TableRun, tmp_path: Path) -> 
     told = "its only test is of a part of the data (limit_test_batches 2, test.json)"
     assert run.tested() is None and not finished(run) and partial_test(run.folder) == told
     with pytest.raises(DataError, match="part of the data only"):
+        load_records([path])
+    with pytest.warns(UserWarning, match="is left out"), pytest.raises(DataError, match="holds no test record"):
         load_records([run.folder])
     # As it does now: beside it.
     path.unlink()
