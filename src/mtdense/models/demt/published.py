@@ -13,6 +13,7 @@ from mtdense.models.layers.published_names import (
     PUBLISHED_TASKS,
     Source,
     Sources,
+    bare_names,
     check_task_order,
     from_published,
     layer_sources,
@@ -40,7 +41,7 @@ def from_official(network: DeMTNetwork, state: Mapping[str, Tensor]) -> dict[str
     Raises:
         CheckpointError: The network is another, or a tensor is missing, left over, or of another shape.
     """
-    bare = {key.removeprefix("module."): value for key, value in state.items()}
+    bare = bare_names(state)
     weights = {
         key: value for key, value in bare.items() if not key.startswith(_NO_WEIGHTS) and not key.endswith(_BUFFERS)
     }

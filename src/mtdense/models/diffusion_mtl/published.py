@@ -15,6 +15,7 @@ from mtdense.models.layers.published_names import (
     PUBLISHED_TASKS,
     Source,
     Sources,
+    bare_names,
     check_task_order,
     from_published,
     layer_sources,
@@ -49,7 +50,7 @@ def from_official(network: DiffusionNetwork, state: Mapping[str, Tensor]) -> dic
         CheckpointError: The network is another, its diffusion has other steps, or a tensor is missing, left over, or
             of another shape.
     """
-    given = {key.removeprefix("module."): value for key, value in state.items()}
+    given = bare_names(state)
     given = {key: value for key, value in given.items() if key not in _DERIVED}
     _check_steps(network, given.pop(_BETAS, None))
     return from_published(network, given, official_sources(network), "preliminary.backbone")

@@ -20,6 +20,7 @@ __all__ = [
     "Source",
     "Sources",
     "attention_sources",
+    "bare_names",
     "check_task_order",
     "collect",
     "from_published",
@@ -166,9 +167,14 @@ def attention_sources(own: str, block: str, query_convs: Sequence[str]) -> Itera
         yield from layer_sources(f"{own}.mlp.{part}", [f"{block}.mlp.{part}"])
 
 
+def bare_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A published state dict without the `module.` that training on several GPUs had put before the names."""
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A published state dict's backbone (names without `backbone.`) and the rest; `module.` is cut off."""
-    bare = {key.removeprefix("module."): value for key, value in state.items()}
+    bare = bare_names(state)
     backbone = {key.removeprefix("backbone."): value for key, value in bare.items() if key.startswith("backbone.")}
     return backbone, {key: value for key, value in bare.items() if not key.startswith("backbone.")}
 

@@ -14,6 +14,7 @@ from mtdense.models.layers.published_names import (
     PUBLISHED_TASKS,
     Source,
     Sources,
+    bare_names,
     check_task_order,
     collect,
     layer_sources,
@@ -53,7 +54,7 @@ def from_official(network: TaskPrompterNetwork, state: Mapping[str, Tensor]) -> 
     Raises:
         CheckpointError: The network is another, or a tensor is missing, left over, or of another shape.
     """
-    given = {key.removeprefix("module."): value for key, value in state.items() if not key.endswith(_BUFFERS)}
+    given = {key: value for key, value in bare_names(state).items() if not key.endswith(_BUFFERS)}
     table = given.get("backbone.pos_embed")
     if table is not None:
         # The first place is a class token's, which the code never reads.

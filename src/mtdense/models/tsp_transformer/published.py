@@ -10,7 +10,7 @@ from torch import Tensor
 from mtdense.core.errors import CheckpointError
 from mtdense.models.invpt.published import PUBLISHED as INVPT
 from mtdense.models.invpt.published import official_sources
-from mtdense.models.layers.published_names import Source, from_published
+from mtdense.models.layers.published_names import Source, bare_names, from_published
 from mtdense.models.tsp_transformer.network import TSPNetwork
 
 __all__ = ["PUBLISHED", "from_official"]
@@ -30,7 +30,7 @@ def from_official(network: TSPNetwork, state: Mapping[str, Tensor]) -> dict[str,
         CheckpointError: The network is another, or a tensor is missing, left over, or of another shape.
     """
     sources = official_sources(network)
-    rest = {key.removeprefix("module."): value for key, value in state.items()}
+    rest = bare_names(state)
     for task in network.tasks:
         name = f"backbone.{_LETTERS[task]}Prompt_Tokens"
         if name not in rest:
