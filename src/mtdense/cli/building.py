@@ -5,18 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-import yaml
 
 from data_modules import DenseDataModule
 from mtdense.backbones import weights_follow
 from mtdense.cli.checkpoint_args import check_classes, checkpoint_config
-from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs
+from mtdense.cli.configs import BASE_CONFIG, config_file, merge, merged_configs
 from mtdense.cli.lightning_cli import MTDenseCLI
 from mtdense.cli.quiet import quiet
 from mtdense.core.errors import ConfigError
@@ -90,9 +87,7 @@ def build_data(checkpoint: CheckpointInfo, names: Sequence[str] = (), options: S
 
 
 def _build(config: dict[str, Any], options: Sequence[str], checkpoint: CheckpointInfo | None) -> MTDenseCLI:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(yaml.safe_dump(plain(config), sort_keys=False), encoding="utf-8")
+    with config_file(plain(config)) as path:
         logging.disable(logging.INFO)
         try:
             with weights_follow():

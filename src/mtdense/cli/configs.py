@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from mtdense.core.configs import config_chain, merge, merged_configs, read_yaml
 from mtdense.core.errors import ConfigError
 
-__all__ = ["BASE_CONFIG", "config_chain", "merge", "merged_configs", "read_yaml", "take_option"]
+__all__ = ["BASE_CONFIG", "config_chain", "config_file", "merge", "merged_configs", "read_yaml", "take_option"]
 
 BASE_CONFIG = "base/trainer.yaml"
+
+
+@contextmanager
+def config_file(config: Mapping[str, Any]) -> Iterator[Path]:
+    """A temporary file of plain values, for a parser: it would refuse options of a class that a later file names."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        yield path
 
 
 def take_option(arguments: Sequence[str], *names: str) -> tuple[list[str], list[str]]:

@@ -6,12 +6,9 @@ import argparse
 import importlib
 import inspect
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
@@ -106,7 +103,7 @@ def data_from(configs: Sequence[str], options: Sequence[str]) -> DenseDataModule
     import jsonargparse
 
     import data_modules
-    from mtdense.cli.configs import merged_configs
+    from mtdense.cli.configs import config_file, merged_configs
 
     merged = merged_configs(configs)
     parser = jsonargparse.ArgumentParser(prog="mtdense data", exit_on_error=False)
@@ -116,10 +113,7 @@ def data_from(configs: Sequence[str], options: Sequence[str]) -> DenseDataModule
     parser.link_arguments("seed_everything", "data.init_args.seed")
     if "data" not in merged and not any(option.split("=")[0] == "--data" for option in options):
         raise ConfigError("no data set is named", "give an experiment by --config, or a class by --data.")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.yaml"
-        told = {key: merged[key] for key in ("seed_everything", "data") if key in merged}
-        path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+    with config_file({key: merged[key] for key in ("seed_everything", "data") if key in merged}) as path:
         parsed = parser.parse_args(["--config", str(path), *options])
     data: DenseDataModule = parser.instantiate(parsed).data
     return data

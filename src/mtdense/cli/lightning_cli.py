@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ import mtdense.models  # noqa: F401 - likewise
 from data_modules import DenseDataModule
 from mtdense.backbones import weights_follow
 from mtdense.cli.checkpoint_args import check_classes, checkpoint_config
-from mtdense.cli.configs import BASE_CONFIG, merge, merged_configs, take_option
+from mtdense.cli.configs import BASE_CONFIG, config_file, merge, merged_configs, take_option
 from mtdense.cli.failures import EndWithTheOthers, explained
 from mtdense.cli.main import LIGHTNING
 from mtdense.cli.precision import check_precision
@@ -257,11 +256,7 @@ def run_lightning(arguments: Sequence[str]) -> MTDenseCLI:
     if checkpoint is not None:
         check_classes(checkpoint)
         config = checkpoint_config(checkpoint, rest, config)
-    with tempfile.TemporaryDirectory() as folder:
-        # One file of all: the parser would refuse arguments of a class that only a later file names.
-        path = Path(folder) / "config.yaml"
-        whole = plain(merge(merged_configs([BASE_CONFIG]), config))
-        path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+    with config_file(plain(merge(merged_configs([BASE_CONFIG]), config))) as path:
         arguments = [subcommand, "--config", str(path), *rest]
         with explained(), contextlib.ExitStack() as held:
             cli = MTDenseCLI(arguments, checkpoint, resolve_experiment(names[-1]) if names else None, held)

@@ -120,7 +120,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check_free(out: Path, names: Sequence[str]) -> None:
     """Refuses to write over what no prediction wrote, such as photographs and labels in folders named as tasks."""
-    manifest = out / "predictions.json"
+    from mtdense.reports.picture_run import MANIFEST
+
+    manifest = out / MANIFEST
     if _is_ours(manifest):
         return
     taken = [out / name for name in names if (out / name).exists() and not _is_empty_folder(out / name)]

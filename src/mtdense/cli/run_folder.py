@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import experiments_root
 from mtdense.reports.evidence.runner import LOCKED, sole_use
+from mtdense.reports.run_files import PLANNED, clear_training
 
 __all__ = [
     "check_fit_folder",
@@ -25,9 +25,6 @@ __all__ = [
     "name_places",
     "sole_training",
 ]
-
-PLANNED = "trial.json"
-"""File in a folder that `mtdense table run` or `mtdense evidence run` has planned a run for."""
 
 
 def default_run_folder(subcommand: str, config: Path | None, ckpt_path: str | None, seed: int) -> Path:
@@ -98,9 +95,7 @@ def clear_fit_folder(run: Path, ckpt_path: str | None) -> None:
     """Removes an earlier run from its folder, unless it goes on. Only the first process does."""
     if _goes_on(run, ckpt_path) or getattr(rank_zero_only, "rank", 0) != 0:
         return
-    for name in ("checkpoints", "records", "logs", "predictions", "failures"):
-        shutil.rmtree(run / name, ignore_errors=True)
-    (run / "ending.json").unlink(missing_ok=True)
+    clear_training(run, "predictions", "failures")
 
 
 def _goes_on(run: Path, ckpt_path: str | None) -> bool:

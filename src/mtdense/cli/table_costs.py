@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import yaml
 
 from mtdense.core.errors import ConfigError
 
@@ -35,7 +31,7 @@ def build_row(
         ConfigError: The suite lacks the row's method, or its configuration is at fault.
     """
     from mtdense.cli.building import build_experiment
-    from mtdense.cli.configs import merge
+    from mtdense.cli.configs import config_file, merge
     from mtdense.reports.paper_tables.structure import row_overrides
 
     if row.experiment is None:
@@ -43,9 +39,7 @@ def build_row(
     overrides = row_overrides(block, row, task)
     if counting and row.costs is not None:
         overrides = merge(overrides, row.costs.overrides)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "overrides.yaml"
-        path.write_text(yaml.safe_dump(overrides, sort_keys=False), encoding="utf-8")
+    with config_file(overrides) as path:
         return build_experiment([row.experiment, str(path)])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,16 +102,13 @@ def _with_durations(runs: Sequence[TableRun], throughput: float | None) -> list[
 def _macs(config: dict[str, Any]) -> float:
     """Of one image, counted without weights or data."""
     import torch
-    import yaml
 
     from mtdense.cli.building import build_model
+    from mtdense.cli.configs import config_file
     from mtdense.reports.profile import count_cost
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        with torch.device("meta"):
-            model, size = build_model([str(path)])
+    with config_file(config) as path, torch.device("meta"):
+        model, size = build_model([str(path)])
     return float(count_cost(model, size, 1).modules[0].macs)
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from mtdense.core.errors import ConfigError
 from mtdense.reports.canonical import write_atomic
+from mtdense.reports.run_files import ENDING
 
 __all__ = ["Ending", "NoteEnding", "read_ending"]
 
@@ -39,7 +40,7 @@ class Ending:
 
 
 class NoteEnding(Callback):
-    """Writes RUN/ending.json when training ends in order; the run's next training removes nothing and replaces it."""
+    """Writes RUN/ending.json when training ends in order; a training that goes on from there replaces it at its end."""
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes it, on the first process."""
@@ -64,7 +65,7 @@ def read_ending(run: Path) -> Ending | None:
 
 
 def _path(run: Path) -> Path:
-    return run / "ending.json"
+    return run / ENDING
 
 
 def _ending(trainer: L.Trainer) -> Ending:

@@ -24,7 +24,7 @@ from mtdense.reports.environment import (
     versions,
 )
 from mtdense.reports.metric_values import metric_value
-from mtdense.reports.run_record import MetricValue, RunRecord, limits_of, weights_checksum
+from mtdense.reports.run_record import LIMITING, MetricValue, RunRecord, limits_of, weights_checksum
 
 __all__ = ["RunRecorder"]
 
@@ -32,11 +32,6 @@ _STATE = "mtdense_record"
 """Key of what a checkpoint keeps for the record of a run that goes on."""
 
 _PARTIAL = "partial"
-_LIMITING = (
-    "fast_dev_run",
-    "overfit_batches",
-    *(f"limit_{each}_batches" for each in ("train", "val", "test", "predict")),
-)
 
 _KINDS = {
     TrainerFn.FITTING: "fit",
@@ -190,7 +185,7 @@ class RunRecorder(Callback):
             variant=self.variant,
             logged=logged,
             world_size=int(trainer.world_size),
-            limits=limits_of({key: getattr(trainer, key, None) for key in _LIMITING}, kind),
+            limits=limits_of({key: getattr(trainer, key, None) for key in LIMITING}, kind),
         )
 
     def _wall_seconds(self) -> float:

@@ -15,7 +15,7 @@ import torch
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports.canonical import canonical_json, checksum, decode_float, plain, write_atomic
 
-__all__ = ["KINDS", "MetricValue", "RunRecord", "limits_of", "weights_checksum"]
+__all__ = ["KINDS", "LIMITING", "MetricValue", "RunRecord", "limits_of", "weights_checksum"]
 
 KINDS = ("fit", "validate", "test", "predict", "trivial")
 _MEND = "run the command that wrote it again, or leave this record out."
@@ -217,6 +217,9 @@ _LIMITS: dict[str, dict[str, tuple[Any, ...]]] = {
         "predict": {"limit_predict_batches": _ALL_BATCHES},
     }.items()
 }
+
+LIMITING = tuple(dict.fromkeys(key for own in _LIMITS.values() for key in own))
+"""Options of the trainer that can leave data out."""
 
 
 def limits_of(trainer: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -13,11 +13,10 @@ from typing import Any
 from mtdense.core.errors import DataError
 from mtdense.reports.canonical import canonical_json, checksum, plain, write_atomic
 from mtdense.reports.environment import code_revision, versions
+from mtdense.reports.run_files import DIVERGED, PLANNED
 from mtdense.reports.run_record import RunRecord, limits_of
 
 __all__ = ["State", "TrainingRun", "differing_keys", "flat", "partial_test"]
-
-_MARK, _DIVERGED = "trial.json", "diverged.json"
 
 
 class State(Enum):
@@ -81,7 +80,7 @@ class TrainingRun(ABC):
         Raises:
             DataError: Its files are damaged.
         """
-        fitted, diverged = self.folder / "records" / "fit.json", self.folder / _DIVERGED
+        fitted, diverged = self.folder / "records" / "fit.json", self.folder / DIVERGED
         if not (fitted.is_file() or diverged.is_file() or self.checkpoint.is_file()):
             return State.ABSENT
         if self._marked() != self.config_sha256:
@@ -139,7 +138,7 @@ class TrainingRun(ABC):
         Raises:
             DataError: Damaged files.
         """
-        return self._stored(_DIVERGED, ("message", "code", "versions")) if self.state() is State.DIVERGED else None
+        return self._stored(DIVERGED, ("message", "code", "versions")) if self.state() is State.DIVERGED else None
 
     def mark_diverged(self, message: str) -> None:
         """Writes down that the training diverged, which it would do again.
@@ -148,21 +147,23 @@ class TrainingRun(ABC):
             message: What it said of it.
         """
         told = {"message": message, "code": dict(code_revision()), "versions": versions()}
-        write_atomic(self.folder / _DIVERGED, json.dumps(plain(told), indent=2, ensure_ascii=False) + "\n")
+        write_atomic(self.folder / DIVERGED, json.dumps(plain(told), indent=2, ensure_ascii=False) + "\n")
 
     def mark(self) -> None:
         """Writes down which configuration the folder's run has."""
         told = {"id": self.id, "config_sha256": self.config_sha256, "config": self.identity}
-        write_atomic(self.folder / _MARK, json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomic(self.folder / PLANNED, json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def unmark(self) -> None:
         """Takes back `mark` and `mark_diverged`: what lies in the folder is of no known configuration."""
-        (self.folder / _MARK).unlink(missing_ok=True)
-        (self.folder / _DIVERGED).unlink(missing_ok=True)
+        (self.folder / PLANNED).unlink(missing_ok=True)
+        (self.folder / DIVERGED).unlink(missing_ok=True)
 
     def _marked(self) -> str | None:
         return (
-            str(self._stored(_MARK, ("config_sha256",))["config_sha256"]) if (self.folder / _MARK).is_file() else None
+            str(self._stored(PLANNED, ("config_sha256",))["config_sha256"])
+            if (self.folder / PLANNED).is_file()
+            else None
         )
 
     def _stored(self, name: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -197,7 +198,7 @@ def _told(limits: Mapping[str, Any]) -> str:
 def differing_keys(run: TrainingRun) -> list[str]:
     """Dotted names in which the folder's configuration differs from the run's, for errors."""
     try:
-        stored = json.loads((run.folder / _MARK).read_text(encoding="utf-8"))["config"]
+        stored = json.loads((run.folder / PLANNED).read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     ours, theirs = dict(flat(run.identity)), dict(flat(stored))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 from mtdense.core.errors import DataError
 from mtdense.reports.canonical import write_atomic
 from mtdense.reports.evidence.runner import Job, tail
+from mtdense.reports.run_files import clear_training
 from mtdense.reports.training_run import State, TrainingRun
 
 __all__ = [
@@ -123,9 +123,7 @@ def test_command(run: TrainingRun, *options: str | Path) -> list[str]:
 def clear_run(run: TrainingRun) -> None:
     """Removes what a run wrote; its mark first, so that what is left is of no known configuration."""
     run.unmark()
-    for name in ("checkpoints", "records", "logs"):
-        shutil.rmtree(run.folder / name, ignore_errors=True)
-    (run.folder / "ending.json").unlink(missing_ok=True)
+    clear_training(run.folder)
 
 
 def _command(subcommand: str, *options: str | Path) -> list[str]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mtdense.core.errors import ConfigError, MTDenseError
-from mtdense.reports.evidence.jobs import Progress, begin_run, training_job
+from mtdense.reports.evidence.jobs import CONFIG_NAME, Progress, begin_run, training_job
 from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, Start, cores, pinned, run_jobs, sole_use
 from mtdense.reports.evidence.warm import WarmStart
 from mtdense.reports.paper_tables.budgets import parse_budget
 from mtdense.reports.paper_tables.places import data_root, problem_of, write_data
 from mtdense.reports.paper_tables.runs import TableRun
+from mtdense.reports.run_files import DIVERGED, PLANNED, TRAINED
 from mtdense.reports.training_run import State, differing_keys
 
 __all__ = [
@@ -141,8 +142,8 @@ def _work_at(
     progress.planned("fit", fits)
     progress.planned("test", runs)
     taken: list[str] = []
-    with contextlib.ExitStack() as every:  # locks of jobs that were never begun
-        outcome.failed += work(_Turns(runs, fits, outcome, progress, taken, every))
+    with contextlib.ExitStack() as locks:  # those of jobs that were never begun end here
+        outcome.failed += work(_in_turn(runs, fits, outcome, progress, taken, locks))
     return taken
 
 
@@ -191,8 +192,15 @@ def _check_data(runs: Sequence[TableRun]) -> None:
         )
 
 
-class _Turns:
-    """The jobs of runs, each made, and its run locked, when its turn has come.
+def _in_turn(
+    runs: Sequence[TableRun],
+    fits: Sequence[TableRun],
+    outcome: TableOutcome,
+    progress: Progress,
+    taken: list[str],
+    locks: contextlib.ExitStack,
+) -> Iterator[Job]:
+    """The jobs of runs that nobody else is at work at; each is made, and its run locked, when its turn has come.
 
     Args:
         runs: In their order.
@@ -200,57 +208,40 @@ class _Turns:
         outcome: Is told which runs are busy or failed.
         progress: Follows it.
         taken: Gets the names of the runs that a job is made of.
-        every: Keeps the locks until their jobs end.
+        locks: Keeps the locks until their jobs end.
     """
+    expected = {run.name for run in fits}
+    for run in runs:
+        lock = locks.enter_context(contextlib.ExitStack())
+        try:
+            number = lock.enter_context(sole_use(run.folder))
+        except ConfigError:
+            outcome.busy.append(run.name)
+            continue
+        try:
+            fit = _what_is_left(run, run.name in expected, progress)
+        except (MTDenseError, OSError) as error:
+            outcome.failed.append(run.name)
+            progress.say(f"{run.name}: could not be begun: {error}")
+            fit = None
+        if fit is None:
+            lock.close()
+            continue
+        taken.append(run.name)
+        yield replace(training_job(run, fit, True, progress), lock=number, ended=lock.close)
 
-    def __init__(
-        self,
-        runs: Sequence[TableRun],
-        fits: Sequence[TableRun],
-        outcome: TableOutcome,
-        progress: Progress,
-        taken: list[str],
-        every: contextlib.ExitStack,
-    ) -> None:
-        self.runs = runs
-        self.fits = {run.name for run in fits}
-        self.outcome = outcome
-        self.progress = progress
-        self.taken = taken
-        self.every = every
 
-    def __iter__(self) -> Iterator[Job]:
-        """Those that nobody else is at work at, or was a moment ago."""
-        for run in self.runs:
-            lock = self.every.enter_context(contextlib.ExitStack())
-            try:
-                number = lock.enter_context(sole_use(run.folder))
-            except ConfigError:
-                self.outcome.busy.append(run.name)
-                continue
-            try:
-                fit = self._what_is_left(run)
-            except (MTDenseError, OSError) as error:
-                self.outcome.failed.append(run.name)
-                self.progress.say(f"{run.name}: could not be begun: {error}")
-                fit = None
-            if fit is None:
-                lock.close()
-                continue
-            self.taken.append(run.name)
-            yield replace(training_job(run, fit, True, self.progress), lock=number, ended=lock.close)
-
-    def _what_is_left(self, run: TableRun) -> bool | None:
-        """Whether it must be trained; None: another process has done it meanwhile."""
-        done = finished(run)
-        if not done and run.state() is State.OTHER:
-            _set_aside(run)
-        fit = not done and _must_train(run)
-        if run.name in self.fits and not fit:
-            self.progress.done("fit", run)
-        if done:
-            self.progress.done("test", run)
-        return None if done else fit
+def _what_is_left(run: TableRun, expected: bool, progress: Progress) -> bool | None:
+    """Whether it must be trained, as `progress` may expect; None: another process has done it meanwhile."""
+    done = finished(run)
+    if not done and run.state() is State.OTHER:
+        _set_aside(run)
+    fit = not done and _must_train(run)
+    if expected and not fit:
+        progress.done("fit", run)
+    if done:
+        progress.done("test", run)
+    return None if done else fit
 
 
 def _set_aside(run: TableRun) -> None:
@@ -261,15 +252,6 @@ def _set_aside(run: TableRun) -> None:
     while (place := run.folder / f"stale-{number}").exists():
         number += 1
     place.mkdir(parents=True)
-    for name in (
-        "checkpoints",
-        "records",
-        "logs",
-        "trial.json",
-        "trial.yaml",
-        "config.yaml",
-        "diverged.json",
-        "ending.json",
-    ):
+    for name in (*TRAINED, PLANNED, DIVERGED, CONFIG_NAME, "config.yaml"):
         if (run.folder / name).exists():
             (run.folder / name).rename(place / name)
