@@ -22,7 +22,11 @@ DATA = {
     "mask_checksum": "a" * 64,
 }
 # name, unit, higher is better
-METRICS = {"semseg": ("mIoU", "fraction", True), "depth": ("RMSE", "metres", False)}
+METRICS = {
+    "semseg": ("mIoU", "fraction", True),
+    "depth": ("RMSE", "metres", False),
+    "edges": ("odsF", "fraction", True),
+}
 
 
 def make_record(

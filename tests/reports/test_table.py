@@ -218,9 +218,3 @@ def test_figures_of_two_protocols_do_not_stand_in_one_column():
     assert "edges odsF: max_dist=0.011." in table.notes
     with pytest.raises(DataError, match=r"max_dist=0.0075.*max_dist=0.011"):
         build_table(sourced(scored("a", 0.0075), scored("b", 0.011)))
-
-
-def test_published_image_lists_of_edges_are_told_apart():
-    records = [make_record(name, data={**DATA, "edge_images": name}) for name in ("all", "test_new")]
-    with pytest.raises(DataError, match="edge_images"):
-        build_table(sourced(*records))

@@ -12,14 +12,14 @@ from typing import Any
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.metrics.functional import delta_m
 from mtdense.reports.run_record import MetricValue, RunRecord
+from mtdense.reports.same_data import DATA_KEYS, first_difference
 
 __all__ = ["SINGLE_TASK", "Column", "ComparisonTable", "TableRow", "build_table", "load_records"]
 
 SINGLE_TASK = "single_task"
 """Method id whose rows are combined over tasks and serve as the reference of Δm."""
 
-# What must agree before two figures may stand in one column: version, label setting, mask, sizes.
-_DATA_KEYS = ("name", "version", "size", "label_setting", "label_seed", "mask_checksum", "test_size", "edge_images")
+_DATA_KEYS = ("size", *DATA_KEYS)
 
 Sourced = tuple[str, RunRecord]
 
@@ -181,18 +181,19 @@ def build_table(sourced: Sequence[Sourced]) -> ComparisonTable:
 
 def _common_data(sourced: Sequence[Sourced]) -> dict[str, Any]:
     """Refuses to mix data that give different figures for the same network."""
-    first_source, first = sourced[0]
-    for source, record in sourced[1:]:
-        for key in _DATA_KEYS:
-            ours, theirs = first.data.get(key), record.data.get(key)
-            if ours != theirs:
-                raise DataError(
-                    f"{first_source} has {key} {ours!r} but {source} has {theirs!r}: not comparable in one table",
-                    "show runs on the same data, label setting, mask and size together, the others apart; single-task "
-                    "runs see the others' mask when `data.mask_tasks` names all tasks of the comparison.",
-                )
-    kept = {key: first.data[key] for key in _DATA_KEYS if first.data.get(key) is not None}
-    return {**kept, **({"note": first.data["note"]} if first.data.get("note") else {})}
+    found = first_difference((record for _, record in sourced), _DATA_KEYS)
+    if found is not None:
+        first, second = sourced[found.first][0], sourced[found.second][0]
+        raise DataError(
+            f"{first} has {found.key} {found.ours!r} but {second} has {found.theirs!r}: not comparable in one table",
+            "show runs on the same data, label setting, mask and size together, the others apart; single-task runs "
+            "see the others' mask when `data.mask_tasks` names all tasks of the comparison.",
+        )
+    kept: dict[str, Any] = {}
+    for key in (*_DATA_KEYS, "note"):
+        told = [record.data[key] for _, record in sourced if record.data.get(key) not in (None, "")]
+        kept.update({key: told[0]} if told else {})
+    return kept
 
 
 def _columns(sourced: Sequence[Sourced]) -> list[Column]:

@@ -155,11 +155,10 @@ def test_foreign_records_are_refused_by_their_names(runs: Runs, changes: dict[st
     [
         ({"data": {"version": "nyud_mtan-2"}}, "version 'nyud_mtan-.'"),
         ({"data": {"test_size": 7}}, "test size"),
-        ({"data": {"edge_images": "all"}}, "edge images"),
         ({"data": {"size": [16, 20]}}, "size"),
         ({"backbone": "other"}, "backbone '(tiny|other)'"),
     ],
-    ids=("version", "test images", "edge images", "size", "backbone"),
+    ids=("version", "test images", "size", "backbone"),
 )
 def test_what_differs_is_not_compared(runs: Runs, changes: dict[str, Any], told: str) -> None:
     for seed in (0, 1):

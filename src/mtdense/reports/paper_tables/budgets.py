@@ -14,16 +14,18 @@ from mtdense.reports.run_record import limits_of
 
 __all__ = ["BUDGETS", "REPLICA_IMAGES", "Budget", "limited", "parse_budget"]
 
+_STREETS = "cityscapes"
+_BOXES = "cityscapes_3d"
+
 BUDGETS = ("smoke", "short", "full")
 """Names of budgets; `limited` says what they mean."""
 
 REPLICA_IMAGES: dict[str, dict[str, tuple[int, int]]] = {
     "smoke": {"": (24, 4)},
-    "short": {"": (1350, 300), "cityscapes_3d": (400, 80)},
+    "short": {"": (1350, 300), _BOXES: (400, 80)},
 }
 """{budget: {data set, "" for the others: images to train (validation included) and to test in its replica}}."""
 
-_STREETS = "cityscapes"
 # What a row says of the size of its network: a smaller one goes by its preset.
 _SIZES = ("backbone_options", "backbone_checkpoint", "widths", "level_width", "width", "channel_heads", "input_size")
 # Its recipe, which all rows share where the budget has one.
@@ -182,6 +184,9 @@ def _smoke(dataset: str) -> dict[str, Any]:
     over = merged_configs(["base/table_smoke.yaml"])
     if dataset.startswith(_STREETS):
         over = merge(over, {"data": {"init_args": {"size": [32, 64]}}})
+    if dataset == _BOXES:
+        # TaskPrompter is among the rows that others are compared with there.
+        over = merge(over, {"model": {"init_args": _TINY_TRANSFORMERS["swin"]}})
     return merge(over, {"data": {"init_args": {"resize": None}}})
 
 
@@ -190,12 +195,12 @@ def _short(dataset: str) -> dict[str, Any]:
     found = merged_configs(["base/evidence_streets_3d.yaml" if streets else "base/evidence.yaml"])
     shared = ("size", "batch_size", "eval_batch_size", "num_workers")
     data = {key: found["data"]["init_args"][key] for key in shared}
-    if dataset == "cityscapes_3d":
+    if dataset == _BOXES:
         data["task_options"] = found["data"]["init_args"]["task_options"]
     # A replica has that size; genuine images are scaled to it.
     data["resize"] = "fit"
     model = {key: value for key, value in found["model"]["init_args"].items() if key != "loss_family"}
-    if dataset != "cityscapes_3d":
+    if dataset != _BOXES:
         model = {**model, "backbone": "resnet18"}
         model.pop("backbone_options", None)
     kept = {key: found[key] for key in ("trainer", "save_every")}

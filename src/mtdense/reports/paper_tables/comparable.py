@@ -9,11 +9,10 @@ from mtdense.core.errors import DataError
 from mtdense.reports.paper_tables.shown import Run, Source
 from mtdense.reports.paper_tables.structure import Block, Row
 from mtdense.reports.run_record import RunRecord
+from mtdense.reports.same_data import DATA_KEYS, first_difference
 
 __all__ = ["check_block", "check_pair", "read_source", "single_backbone"]
 
-# What must agree before two scores may stand in one column: the data, its labels and its lists of test images.
-_DATA_KEYS = ("name", "version", "label_setting", "label_seed", "mask_checksum", "test_size", "edge_images")
 _FOREIGN = "it is of another run: remove its folder, and the run is done again."
 
 
@@ -52,9 +51,9 @@ def check_block(sources: Sequence[Source]) -> None:
         DataError: Two records differ in data version, label setting, mask or list of test images, or in the unit,
             direction or protocol of a metric; the message names both files and what differs.
     """
+    _check_data(sources, DATA_KEYS)
     metrics: dict[tuple[str, str], tuple[Any, Source]] = {}
     for source in sources:
-        _check_data(sources[0], source, _DATA_KEYS)
         for metric in source.record.metrics:
             facts = {"unit": metric.unit, "direction": metric.higher_is_better, "protocol": metric.protocol}
             known, first = metrics.setdefault((metric.task, metric.name), (facts, source))
@@ -71,7 +70,7 @@ def check_pair(sources: Sequence[Source], references: Sequence[Source]) -> None:
     """
     for source in sources:
         for reference in references:
-            _check_data(reference, source, (*_DATA_KEYS, "size"))
+            _check_data([reference, source], (*DATA_KEYS, "size"))
             ours, theirs = source.record.backbone, reference.record.backbone
             if ours != theirs:
                 raise _unlike(reference, source, "backbone", theirs, ours)
@@ -82,14 +81,14 @@ def single_backbone(row: Row, reference: Row) -> bool:
     return row.backbone == reference.backbone or None in (row.backbone, reference.backbone)
 
 
-def _check_data(first: Source, second: Source, keys: Sequence[str]) -> None:
-    for key in keys:
-        ours, theirs = first.record.data.get(key), second.record.data.get(key)
+def _check_data(sources: Sequence[Source], keys: Sequence[str]) -> None:
+    if any(source.record.data.get("label_setting") == "full" for source in sources):
         # The mask of all labels is one of the tasks that a network has.
-        if key == "mask_checksum" and first.record.data.get("label_setting") == "full":
-            continue
-        if ours != theirs:
-            raise _unlike(first, second, key.replace("_", " "), ours, theirs)
+        keys = [key for key in keys if key != "mask_checksum"]
+    found = first_difference((source.record for source in sources), keys)
+    if found is not None:
+        what, first, second = found.key.replace("_", " "), sources[found.first], sources[found.second]
+        raise _unlike(first, second, what, found.ours, found.theirs)
 
 
 def _unlike(first: Source, second: Source, what: str, ours: Any, theirs: Any) -> DataError:
