@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -23,8 +23,15 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_network(model.network, False, torch.device("cpu"))
 
 
-def values(module_class: type[DenseModule], mode: bool, **options: Any) -> list[Tensor | None]:
-    """Loss, gradients and running statistics of a step, in float64: statistics of maps of one pixel magnify rounding."""
+class Step(NamedTuple):
+    """What a step leaves: loss, gradients and running statistics; and the size of what the backward pass was kept."""
+
+    values: list[Tensor | None]
+    kept: int
+
+
+def step(module_class: type[DenseModule], mode: bool, **options: Any) -> Step:
+    """In float64: statistics of maps of one pixel magnify rounding."""
     torch.manual_seed(0)
     model = module_class(backbone="tiny", preset="tiny", **options).double().train()
     for module in model.modules():
@@ -34,14 +41,21 @@ def values(module_class: type[DenseModule], mode: bool, **options: Any) -> list[
     compile_network(model.network, mode, torch.device("cpu"))
     batch: Any = make_batch({name: SPECS[name] for name in model.tasks})
     batch["image"] = batch["image"].double()
-    total, _ = model.training_loss(batch)
+    kept: list[int] = []
+
+    def keep(value: Tensor) -> Tensor:
+        kept.append(value.nbytes)
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        total, _ = model.training_loss(batch)
     total.backward()
     assert list(model.state_dict()) == names
-    return [total.detach(), *(p.grad for p in model.parameters()), *model.buffers()]
+    return Step([total.detach(), *(p.grad for p in model.parameters()), *model.buffers()], sum(kept))
 
 
-def assert_close(found: list[Tensor | None], plain: list[Tensor | None]) -> None:
-    for one, other in zip(found, plain, strict=True):
+def assert_close(found: Step, plain: Step) -> None:
+    for one, other in zip(found.values, plain.values, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
@@ -49,20 +63,26 @@ def assert_close(found: list[Tensor | None], plain: list[Tensor | None]) -> None
 def test_compiled_is_the_same() -> None:
     """One task is enough: kernels in C++ take a second or two each."""
     tasks = {"depth": SPECS["depth"]}
-    assert_close(values(MTLBaseline, True, tasks=tasks), values(MTLBaseline, False, tasks=tasks))
+    assert_close(step(MTLBaseline, True, tasks=tasks), step(MTLBaseline, False, tasks=tasks))
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a compiler does but write kernels: trace, differentiate, choose what to keep or compute again."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager_decomp_partition"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module_class", "options"), [(MTLBaseline, {}), (MTLBaseline, {"checkpoint_encoder": True}), (BridgeNet, {})]
-)
-def test_traced_is_the_same(
-    monkeypatch: pytest.MonkeyPatch, module_class: type[DenseModule], options: dict[str, Any]
-) -> None:
-    """All that a compiler does but write kernels: trace, differentiate, and choose what to keep or compute again.
+@pytest.mark.usefixtures("traced")
+def test_traced_is_the_same() -> None:
+    assert_close(step(BridgeNet, True, tasks=SPECS), step(BridgeNet, False, tasks=SPECS))
 
-    Where blocks are computed again, statistics count once.
-    """
-    plain = values(module_class, False, tasks=SPECS)
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager_decomp_partition"))
-    assert_close(values(module_class, True, tasks=SPECS, **options), plain)
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("traced")
+def test_traced_blocks_are_computed_again_and_statistics_count_once() -> None:
+    plain = step(MTLBaseline, False, tasks=SPECS)
+    whole, again = (step(MTLBaseline, True, tasks=SPECS, checkpoint_encoder=value) for value in (False, True))
+    assert_close(whole, plain)
+    assert_close(again, plain)
+    assert again.kept < whole.kept < plain.kept
