@@ -185,7 +185,7 @@ def test_a_run_goes_on_to_the_last_bit(
 
 @pytest.mark.slow
 def test_progress_survives_kills_at_the_borders_of_epochs(tmp_path: Path) -> None:
-    moments = [["batch:13:start", "batch:26:start"], ["batch:12:end", "batch:39:backward", "validation:7"]]
+    moments = [["batch:13:start", "batch:26:start"], ["batch:12:end", "batch:39:backward", "validation:4"]]
     first, others = run_killed(tmp_path, moments, "--model.loss_weighting", "dwa")
     for other in others:
         assert_same(first, other)
