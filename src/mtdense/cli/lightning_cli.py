@@ -34,6 +34,7 @@ from mtdense.cli.run_folder import (
     sole_training,
 )
 from mtdense.cli.save_config import SaveConfig
+from mtdense.cli.trainer import Trainer
 from mtdense.cli.wandb_runs import respect_environment, sweep_run_folder
 from mtdense.core.errors import ConfigError
 from mtdense.core.experiments import resolve_experiment
@@ -83,6 +84,7 @@ class MTDenseCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=SaveConfig,
+            trainer_class=Trainer,
             seed_everything_default=0,
             args=list(arguments),
             auto_configure_optimizers=False,
