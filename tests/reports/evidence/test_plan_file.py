@@ -153,6 +153,7 @@ def test_the_last_weights_must_be_validated(tmp_path: Path, trainer: dict[str, A
         ("max_time", "00:01:00:00", None),
         ("limit_train_batches", 0.5, 1.0),
         ("limit_train_batches", 1, None),
+        ("limit_test_batches", 1, 1.0),
         ("overfit_batches", 3, 0.0),
         ("fast_dev_run", True, False),
         # A last step of an epoch may be of fewer batches, so that the last weights are not validated.

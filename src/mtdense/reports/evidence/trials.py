@@ -10,21 +10,13 @@ from typing import Any
 from mtdense.core.errors import ConfigError
 from mtdense.reports.canonical import plain
 from mtdense.reports.evidence.plan_file import Method, Plan
+from mtdense.reports.run_record import limits_of
 from mtdense.reports.training_run import State, TrainingRun, differing_keys, flat
 
 __all__ = ["Comparison", "Network", "State", "Trial", "differing_keys", "flat"]
 
 # What differs between networks of one task and of all: the plan's own doing.
 _TASK_KEYS = ("tasks", "mask_tasks", "only_labelled")
-
-# {option of the trainer that ends a run early or leaves data out: values that do not}
-_OTHER_ENDS: dict[str, tuple[Any, ...]] = {
-    "max_time": (),
-    "limit_train_batches": (1.0,),
-    "limit_test_batches": (1.0,),
-    "overfit_batches": (0, 0.0),
-    "fast_dev_run": (False, 0),
-}
 
 
 @dataclass(frozen=True)
@@ -206,9 +198,10 @@ class Comparison:
         return steps
 
     def _refuse_other_ends(self, trial: Trial, trainer: Mapping[str, Any]) -> None:
-        for key, harmless in _OTHER_ENDS.items():
-            value = trainer.get(key)
-            if value is not None and not any(value == each and type(value) is type(each) for each in harmless):
+        ends = {**limits_of(trainer, "fit"), **limits_of(trainer, "test"), "max_time": trainer.get("max_time")}
+        ends.pop("limit_val_batches", None)  # changes no weights; that there is a validation is asked for apart
+        for key, value in ends.items():
+            if value is not None:
                 raise ConfigError(
                     f"{self.plan.source}: trainer.{key} of {trial.id} is {value!r}, beside max_steps",
                     "leave it out: `max_steps` alone says how long every network trains, and on all batches.",
