@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ import pytest
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports import RunRecord
 from mtdense.reports.evidence import Progress, sole_use
+from mtdense.reports.evidence.jobs import begin_run
+from mtdense.reports.paper_tables import runs as runs_module
+from mtdense.reports.paper_tables import session
+from mtdense.reports.paper_tables.definition import read_table
 from mtdense.reports.paper_tables.runs import TableRun
-from mtdense.reports.paper_tables.session import TableOutcome, execute_runs, finished, prepare_runs
+from mtdense.reports.paper_tables.session import TableOutcome, execute_runs, finished, prepare_runs, stale_because
 from mtdense.reports.paper_tables.slurm import slurm_script
 from mtdense.reports.paper_tables.verify import draw_run
-from mtdense.reports.training_run import State
+from mtdense.reports.training_run import State, TrainingRun
 from tests.reports.evidence_helpers import prepared, quick_writes
 from tests.reports.paper_tables.table_helpers import fill, record_of, runs_of, write_table
 
@@ -33,9 +38,13 @@ class Told(Progress):
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.stages: list[tuple[str, int]] = []
 
     def say(self, text: str) -> None:
         self.lines.append(text)
+
+    def planned(self, what: str, trials: Sequence[TrainingRun]) -> None:
+        self.stages.append((what, len(trials)))
 
 
 def prepare(folder: Path, runs: list[TableRun]) -> None:
@@ -106,6 +115,25 @@ def test_a_stale_run_of_the_papers_budget_is_kept(tmp_path: Path, prepared: Path
     assert (run.folder / "stale-1" / "checkpoints" / "last.ckpt").is_file()
 
 
+def test_a_stale_run_on_genuine_data_is_kept(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one from before replicas and genuine data had folders of their own."""
+    monkeypatch.setattr(session, "problem_of", lambda section: None)
+    monkeypatch.setattr(runs_module, "data_version", lambda section: "replica-1")
+    (run,) = runs_of(read_table("prototype-2"), tmp_path / "out", "one_label/mtpsl", budget="short")
+    (prepared / run.name).mkdir(parents=True)
+    (prepared / run.name / "diverge").touch()  # its test is not asked for
+    data = {**run.config["data"], "init_args": {**run.config["data"]["init_args"], "root": "/data/nyud_mtan"}}
+    for changed in (run, replace(run, config={**run.config, "data": data})):
+        begin_run(changed)
+        fill(changed)
+        assert stale_because(run) == "data of version procedural-1-64x80-seed0, which are another one now"
+        assert go([run])[0].diverged == [run.name] and run.state() is State.DIVERGED
+        # What a replica gave may go.
+        assert (run.folder / "stale-1" / "records" / "test.json").is_file() == (changed is not run)
+    assert not (run.folder / "records").exists()
+    assert "/data/nyud_mtan" in (run.folder / "stale-1" / "trial.yaml").read_text()
+
+
 def test_failures_divergence_and_other_processes(tmp_path: Path, prepared: Path) -> None:
     runs = runs_of(write_table(tmp_path), tmp_path / "out", "all")
     prepare(prepared, runs)
@@ -116,6 +144,7 @@ def test_failures_divergence_and_other_processes(tmp_path: Path, prepared: Path)
     assert outcome.failed == [runs[0].name] and any("made to fail" in line for line in told.lines)
     assert outcome.diverged == [runs[1].name] and runs[1].state() is State.DIVERGED
     assert outcome.busy == [runs[2].name] and outcome.done == [runs[3].name]
+    assert told.stages == [("fit", 4), ("test", 4)]  # though the busy one was asked for twice
     (prepared / runs[0].name / "fail").unlink()
     calls(prepared)
     outcome, _ = go(runs)
@@ -173,8 +202,6 @@ def test_what_is_wrong_costs_nothing(tmp_path: Path, prepared: Path) -> None:
 
 
 def test_missing_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mtdense.reports.paper_tables.definition import read_table
-
     monkeypatch.delenv("MTDENSE_DATA", raising=False)
     (run,) = runs_of(read_table("prototype-2"), tmp_path / "out", "one_label/mtpsl", budget="full")
     with pytest.raises(ConfigError, match=r"nyud_mtan: nobody says where it is[\s\S]*--root"):

@@ -64,6 +64,11 @@ class TableRun(TrainingRun):
         return {**self.config, "data": data}
 
     @property
+    def out(self) -> Path:
+        """Folder of the runs of all tables."""
+        return self.folder.parents[len(PurePosixPath(self.name).parts) - 1]
+
+    @property
     def root(self) -> Path | None:
         """Folder of its data, if somebody says it."""
         found = self.config["data"]["init_args"].get("root")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import yaml
+
 from mtdense.core.errors import ConfigError, MTDenseError
 from mtdense.reports.evidence.jobs import CONFIG_NAME, Progress, begin_run, training_job
 from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, Start, cores, pinned, run_jobs, sole_use
@@ -121,12 +123,15 @@ def execute_runs(
         return run_jobs(jobs_of, jobs, own, progress.say, grace=grace, start=start)
 
     outcome = TableOutcome()
-    taken = _work_at(todo, outcome, progress, work)
+    fits = [run for run in todo if _must_train(run)]
+    progress.planned("fit", fits)
+    progress.planned("test", todo)
+    taken = _work_at(todo, fits, outcome, progress, work)
     # What a killed session had left at work may have ended by now.
     if again := [run for run in todo if run.name in outcome.busy]:
         outcome.busy.clear()
         _wait_for_one(again, patience)
-        taken += _work_at(again, outcome, progress, work)
+        taken += _work_at(again, fits, outcome, progress, work)
     for run in runs:
         if run.name not in (*outcome.failed, *outcome.busy) and run.state() is State.DIVERGED:
             outcome.diverged.append(run.name)
@@ -135,12 +140,13 @@ def execute_runs(
 
 
 def _work_at(
-    runs: Sequence[TableRun], outcome: TableOutcome, progress: Progress, work: Callable[[Iterable[Job]], list[str]]
+    runs: Sequence[TableRun],
+    fits: Sequence[TableRun],
+    outcome: TableOutcome,
+    progress: Progress,
+    work: Callable[[Iterable[Job]], list[str]],
 ) -> list[str]:
-    """Trains and tests those that nobody else is at work at; gives their names."""
-    fits = [run for run in runs if _must_train(run)]
-    progress.planned("fit", fits)
-    progress.planned("test", runs)
+    """Trains and tests those that nobody else is at work at; gives their names. Of `fits` see `_in_turn`."""
     taken: list[str] = []
     with contextlib.ExitStack() as locks:  # those of jobs that were never begun end here
         outcome.failed += work(_in_turn(runs, fits, outcome, progress, taken, locks))
@@ -245,8 +251,8 @@ def _what_is_left(run: TableRun, expected: bool, progress: Progress) -> bool | N
 
 
 def _set_aside(run: TableRun) -> None:
-    """Keeps a stale run of the paper's own budget, which may have taken days, beside its place; others may go."""
-    if parse_budget(run.budget).name != "full":
+    """Keeps a stale run of the paper's own budget or on genuine data beside its place; what a replica gave may go."""
+    if parse_budget(run.budget).name != "full" and not _was_genuine(run):
         return
     number = 1
     while (place := run.folder / f"stale-{number}").exists():
@@ -255,3 +261,16 @@ def _set_aside(run: TableRun) -> None:
     for name in (*TRAINED, PLANNED, DIVERGED, CONFIG_NAME, "config.yaml"):
         if (run.folder / name).exists():
             (run.folder / name).rename(place / name)
+
+
+def _was_genuine(run: TableRun) -> bool:
+    """Whether what lies in a folder may be of other data than the replica of its budget, as its files say."""
+    replica = data_root(run.dataset, parse_budget(run.budget), run.out, {})
+    if replica is None or parse_budget(run.budget).name == "smoke":
+        return False
+    try:
+        config = yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        # The folder of all runs may have moved, with its replicas.
+        return Path(config["data"]["init_args"]["root"]).parts[-2:] != replica.parts[-2:]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return True  # nobody knows
