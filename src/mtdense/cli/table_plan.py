@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtdense.cli.table_options import add_run_options, chosen_runs
-from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "plan",
         help="what a paper's table would train, on which data, for how long",
         description="Trains nothing. Hours are measured where such a run was trained on this device; else, with "
-        "`--throughput`, they are estimates: multiply-accumulates x 2 x 3 x steps x batch, without validation and "
+        "`--throughput`, they are estimates: multiply-accumulates x 2 x 3 x steps x images of a step, without validation and "
         "second passes.",
     )
     add_run_options(parser)
@@ -69,8 +70,10 @@ def _entry(run: TableRun, duration: Duration) -> dict[str, Any]:
     try:
         done, state, why = finished(run), run.state().value, stale_because(run)
         state = "stale" if why else "done" if done and run.tested() is not None else state
-        left = share_left(run)
         why = why or (partial_test(run.folder) if state == "trained" else None)
+        left = share_left(run)
+    except CheckpointError as error:  # how far it had got, nobody knows
+        why, left = str(error), 1.0
     except DataError as error:  # the other rows can be planned
         done, state, why, left = False, "refused", str(error), 1.0
     told = {"name": run.name, "rows": list(run.rows), "task": run.task, "seed": run.seed}
@@ -156,7 +159,7 @@ def _print(args: argparse.Namespace, entries: Sequence[dict[str, Any]], data: Se
     print(f"{len(entries)} trainings with one test each; {done} of {len(entries)} are done.")
     if any(entry["hours_are"] == "estimate" for entry in entries):
         print(
-            f"Hours are estimates where they say so: multiply-accumulates x 2 x 3 x steps x batch at "
+            f"Hours are estimates where they say so: multiply-accumulates x 2 x 3 x steps x images of a step at "
             f"{args.throughput:g} x 10^12 operations per second, without validation and second passes."
         )
     if hours["remaining"]:
@@ -174,6 +177,9 @@ def _line(entry: dict[str, Any]) -> list[str]:
 def _print_script(args: argparse.Namespace, runs: Sequence[TableRun], entries: Sequence[dict[str, Any]]) -> None:
     from mtdense.reports.paper_tables.slurm import slurm_script
 
+    for entry in entries:
+        if entry["why"]:
+            print(f"{entry['name']} is {entry['state']}: {entry['why']}", file=sys.stderr)
     left = [run for run, entry in zip(runs, entries, strict=True) if not entry["finished"]]
     hours = [entry["hours"] for entry in entries if not entry["finished"]]
     known = [each for each in hours if each is not None]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from mtdense.core.errors import ConfigError, DataError
+from mtdense.cli.table_plan import _entry
+from mtdense.core.errors import CheckpointError, ConfigError, DataError
 from mtdense.reports.paper_tables import runs as module
 from mtdense.reports.paper_tables.budgets import Budget, limited, parse_budget
 from mtdense.reports.paper_tables.definition import read_table
-from mtdense.reports.paper_tables.hours import duration, optimiser_steps, share_left
+from mtdense.reports.paper_tables.hours import Duration, duration, optimiser_steps, share_left
 from mtdense.reports.paper_tables.places import data_root, parse_roots, write_data
 from mtdense.reports.paper_tables.runs import row_runs, select_rows, table_runs, unite
 from mtdense.reports.paper_tables.session import finished, stale_because
@@ -219,10 +220,16 @@ def test_hours(tmp_path: Path) -> None:
     alone = runs_of(read_table("prototype-2"), tmp_path, "one_label/single_task", budget="full")[0]
     # 200 epochs of 795 images, a tenth of them held out, in batches of 4; a third of them where one task is labelled.
     assert optimiser_steps(mtl) == 200 * 179 and optimiser_steps(alone) == 200 * 60
+    # Two batches to a step, and the last batch of an epoch alone.
+    trainer = {**mtl.config["trainer"], "accumulate_grad_batches": 2}
+    assert optimiser_steps(replace(mtl, config={**mtl.config, "trainer": trainer})) == 200 * 90
     (run, other) = runs_of(write_table(tmp_path), tmp_path / "out", "plain", seeds=(0, 1))
     assert duration(run, [other], "cpu: x, 2 threads", None, lambda config: 0.0).hours is None
     estimate = duration(run, [other], "cpu: x, 2 threads", 2.0, lambda config: 3e9)
     assert estimate.source == "estimate" and estimate.hours == pytest.approx(3e9 * 2 * 3 * 4 * 4 / 2e12 / 3600)
+    twice = replace(run, config={**run.config, "trainer": {**run.config["trainer"], "accumulate_grad_batches": 2}})
+    doubled = duration(twice, [], "cpu: x, 2 threads", 2.0, lambda config: 3e9).hours
+    assert doubled == pytest.approx(2 * 3e9 * 2 * 3 * 4 * 4 / 2e12 / 3600)
     fill(other, wall_seconds=8.0)
     found = duration(run, [other], "cpu: x, 2 threads", 2.0, lambda config: 3e9)
     assert found.source == "measured" and found.hours == pytest.approx(8 / 3600)
@@ -238,6 +245,12 @@ def test_what_is_left_of_a_training(tmp_path: Path) -> None:
     (begun.folder / "records" / "fit.json").unlink()
     torch.save({"global_step": 3}, begun.checkpoint)
     assert [share_left(run) for run in (runs[0], tested, begun, untested)] == [1.0, 0.0, 0.25, 0.0]
+    begun.checkpoint.write_bytes(begun.checkpoint.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match=rf"{begun.checkpoint} is damaged"):
+        share_left(begun)
+    planned = _entry(begun, Duration(2.0, "estimate"))  # which does not end the plan
+    assert (planned["state"], planned["left"], planned["hours"]) == ("begun", 1.0, 2.0)
+    assert f"{begun.checkpoint} is damaged" in planned["why"]
     untested.checkpoint.unlink()  # nothing to test
     assert share_left(untested) == 1.0 and share_left(tested) == 0.0
 

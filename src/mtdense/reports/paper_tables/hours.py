@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mtdense.core.errors import MTDenseError
+from mtdense.core.errors import CheckpointError, MTDenseError
 from mtdense.reports.paper_tables.budgets import parse_budget
 from mtdense.reports.paper_tables.places import train_images
 from mtdense.reports.paper_tables.runs import TableRun
@@ -44,7 +45,8 @@ def optimiser_steps(run: TableRun) -> int:
     """Steps of a run; of one bounded by epochs, from the number of training images.
 
     Of images with the labels of one task, a network of that task alone sees only those: one of so many in `one-label`,
-    half of them, about, in `random-label`.
+    half of them, about, in `random-label`. Where gradients are accumulated, a step is of several batches; the last one
+    of an epoch of what is left.
     """
     if run.max_steps is not None:
         return run.max_steps
@@ -56,7 +58,12 @@ def optimiser_steps(run: TableRun) -> int:
     trainer = run.config.get("trainer") or {}
     # Lightning's own bound where an experiment gives none.
     epochs = int(trainer.get("max_epochs") or 1000)
-    return epochs * max(1, math.ceil(images / global_batch(run.config)))
+    return epochs * max(1, math.ceil(math.ceil(images / global_batch(run.config)) / _accumulated(run)))
+
+
+def _accumulated(run: TableRun) -> int:
+    """Batches of a step."""
+    return int((run.config.get("trainer") or {}).get("accumulate_grad_batches") or 1)
 
 
 def share_left(run: TableRun) -> float:
@@ -64,6 +71,7 @@ def share_left(run: TableRun) -> float:
 
     Raises:
         DataError: Damaged records.
+        CheckpointError: A damaged checkpoint.
     """
     state = run.state()
     if state is State.DIVERGED or (state is State.DONE and (run.checkpoint.is_file() or run.tested() is not None)):
@@ -72,9 +80,13 @@ def share_left(run: TableRun) -> float:
         return 1.0
     try:
         content = torch.load(run.checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return min(1.0, max(0.0, 1.0 - int(content["global_step"]) / optimiser_steps(run)))
-    except Exception:
-        return 1.0
+        step = int(content["global_step"])
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{run.checkpoint} is damaged or no checkpoint ({type(error).__name__})",
+            "remove it; the run then begins anew.",
+        ) from error
+    return min(1.0, max(0.0, 1.0 - step / optimiser_steps(run)))
 
 
 def duration(
@@ -95,7 +107,8 @@ def duration(
         return Duration(statistics.fmean(known) * steps / 3600, "measured")
     if throughput is None:
         return Duration(None)
-    work = count(run.config) * _OPERATIONS * _PASSES * steps * global_batch(run.config)
+    images = steps * _accumulated(run) * global_batch(run.config)
+    work = count(run.config) * _OPERATIONS * _PASSES * images
     return Duration(work / (throughput * 1e12) / 3600, "estimate")
 
 
