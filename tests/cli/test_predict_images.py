@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from PIL import Image
 
 from mtdense.data.pictures import Source
 from mtdense.data.sample import RawImage
-from mtdense.reports import tiles
+from mtdense.reports import picture_run, tiles, video_files
 from mtdense.reports.predictor import Predicted, Predictor
 from tests.checkpoints import SPECS, save_checkpoint, small_model
 from tests.data.test_pictures import picture, video
@@ -172,6 +173,39 @@ def test_an_interrupted_run_can_be_run_again(
     code, err = mtdense_main(*command)
     assert code == 0, err
     assert len(manifest()["pictures"]) == 2 and manifest()["complete"]
+
+
+def test_the_first_error_of_a_full_disk_is_told(
+    mtdense_main: Main, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Predictor, raw: RawImage) -> Predicted:
+        def write(path: Path, content: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", "second.json")
+
+        monkeypatch.setattr(picture_run, "write_atomic", write)
+        raise OSError(errno.ENOSPC, "No space left on device", "first.png")
+
+    monkeypatch.setattr(Predictor, "__call__", full)
+    photo = picture(tmp_path / "a.png")
+    code, err = mtdense_main("predict", "--ckpt_path", checkpoint, "--images", photo, "--out", tmp_path / "out")
+    first, second = (line for line in err.splitlines() if "No space left" in line)
+    assert code == 1 and "first.png" in first and "second.json" in second and "written down, either" in second
+
+
+def test_without_an_encoder_nothing_is_begun(
+    mtdense_main: Main, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video_files.require_encoder()
+    monkeypatch.setattr(video_files, "_writer", lambda path, rate, size: cv2.VideoWriter())
+    for name in "ab":
+        (tmp_path / "videos").mkdir(exist_ok=True)
+        video(tmp_path / "videos" / f"{name}.mp4")
+    picture(tmp_path / "a.png")
+    command = ("predict", "--ckpt_path", checkpoint, "--out", tmp_path / "out", "--video", "--images")
+    code, err = mtdense_main(*command, tmp_path / "videos")
+    assert code == 1 and err.count("has no VP9 encoder") == 1 and "leave `--video` out" in err
+    assert not (tmp_path / "out" / "predictions.json").exists()
+    assert mtdense_main(*command, tmp_path / "a.png")[0] == 0  # none is asked for
 
 
 def test_nothing_is_written_elsewhere(mtdense_main: Main, checkpoint: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         own = _own_error(error)
         if own is None and not isinstance(error, OSError) and type(error).__name__ != "MisconfigurationException":
             raise
-        told = [str(error) if own is None else _message(own), *getattr(own, "__notes__", [])]
+        told = [str(error) if own is None else _message(own), *getattr(own or error, "__notes__", [])]
         print("mtdense: error: " + "\n  ".join(told), file=sys.stderr)
         codes: dict[type, int] = {NonFiniteLossError: DIVERGED, LostRankError: LOST_RANK}
         return codes.get(type(own), 1)

@@ -29,8 +29,8 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "plan",
         help="what a paper's table would train, on which data, for how long",
         description="Trains nothing. Hours are measured where such a run was trained on this device; else, with "
-        "`--throughput`, they are estimates: multiply-accumulates x 2 x 3 x steps x images of a step, without validation and "
-        "second passes.",
+        "`--throughput`, they are estimates: multiply-accumulates x 2 x 3 x steps x images of a step, without "
+        "validation and second passes.",
     )
     add_run_options(parser)
     parser.add_argument(

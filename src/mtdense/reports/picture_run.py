@@ -26,7 +26,7 @@ from mtdense.reports.picture_sheet import Panel, picture_sheet
 from mtdense.reports.prediction_files import BOX_FILE, draw_boxes, safe_path, write_boxes
 from mtdense.reports.predictor import Predicted, Predictor
 from mtdense.reports.raw_files import RawForm, png_coding, write_raw
-from mtdense.reports.video_files import VideoFile
+from mtdense.reports.video_files import VideoFile, require_encoder
 from mtdense.tasks.base import ArrayAny
 
 __all__ = ["MANIFEST", "PictureRun", "Wanted"]
@@ -95,23 +95,31 @@ class PictureRun:
         if self.wanted.raw == "png16":
             for task in self.predictor.tasks.values():
                 png_coding(task, self.wanted.png_scale)
+        if self.wanted.video and any(source.is_video for source in sources):
+            require_encoder()
         tasks = list(self.predictor.tasks)
         gallery = Gallery(self.out, tasks, self._line(len(sources)), self_contained=self.wanted.gallery == "single")
-        complete = False
-        self._save(complete)
+        self._save(complete=False)
         saved = time.monotonic()
         try:
             for source in track(sources, "Predicting"):
                 self._try(source, gallery)
                 if time.monotonic() - saved > _SAVED_EVERY:
-                    self._save(complete)
+                    self._save(complete=False)
                     saved = time.monotonic()
-            complete = True
-        finally:
-            self._save(complete)
-            if self.wanted.gallery != "none":
-                gallery.write()
+        except BaseException as error:
+            try:
+                self._finish(gallery, complete=False)
+            except OSError as second:  # such as on a full disk
+                error.add_note(f"What had been done by then could not be written down, either: {second}")
+            raise
+        self._finish(gallery, complete=True)
         return len(self._done)
+
+    def _finish(self, gallery: Gallery, complete: bool) -> None:
+        self._save(complete)
+        if self.wanted.gallery != "none":
+            gallery.write()
 
     def _try(self, source: Source, gallery: Gallery) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,26 @@ import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError, DataError
 
-__all__ = ["VideoFile"]
+__all__ = ["VideoFile", "require_encoder"]
 
 _LONGEST = 1920
+
+
+def require_encoder() -> None:
+    """Checks that this build of OpenCV can write the videos of `VideoFile`.
+
+    Raises:
+        ConfigError: The encoder is not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="mtdense-video-") as folder:
+        writer = _writer(Path(folder) / "probe.mp4", 25.0, (64, 64))
+        there = writer.isOpened()
+        writer.release()
+    if not there:
+        raise ConfigError(
+            f"no video can be written: this build of OpenCV ({cv2.__version__}) has no VP9 encoder",
+            "install opencv-python-headless from PyPI, or leave `--video` out.",
+        )
 
 
 class VideoFile:
@@ -34,8 +52,7 @@ class VideoFile:
         """Takes a frame (H, W, 3) RGB; all of one size. Long sides above 1920 pixels are scaled down.
 
         Raises:
-            ConfigError: The encoder is not there.
-            DataError: A frame has another size.
+            DataError: The file cannot be written (see also `require_encoder`), or a frame has another size.
         """
         if self._writer is None:
             scale = min(1.0, _LONGEST / max(picture.shape[:2]))
@@ -43,12 +60,11 @@ class VideoFile:
             height, width = (max(2, round(length * scale / 2) * 2) for length in picture.shape[:2])
             self._size = width, height
             self._shape = picture.shape
-            code = cv2.VideoWriter.fourcc(*"vp09")
-            self._writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, code, self.rate, self._size)
+            self._writer = _writer(self.path, self.rate, self._size)
             if not self._writer.isOpened():
-                raise ConfigError(
-                    f"{self.path} cannot be written: this build of OpenCV ({cv2.__version__}) has no VP9 encoder",
-                    "install opencv-python-headless from PyPI, or leave `--video` out.",
+                raise DataError(
+                    f"{self.path} cannot be written: OpenCV could not begin it",
+                    "look whether its folder can be written to, or leave `--video` out.",
                 )
         if picture.shape != self._shape:
             raise DataError(
@@ -64,6 +80,10 @@ class VideoFile:
         """Finishes the file."""
         if self._writer is not None:
             self._writer.release()
+
+
+def _writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    return cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"vp09"), rate, size)
 
 
 def _said(shape: tuple[int, ...]) -> str:
