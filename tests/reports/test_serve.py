@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -41,8 +42,9 @@ def test_an_uploaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("early", [False, True], ids=["running", "starting"])
 def test_a_signal_ends_it_in_order(
-    number: signal.Signals, mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, early: bool, mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against a page that, as the real one, waits for open connections unless told not to."""
     told: dict[str, Any] = {}
@@ -57,7 +59,11 @@ def test_a_signal_ends_it_in_order(
 
     def start(predictor: Predictor, port: int, most: float, folder: Path, *, browser: bool) -> tuple[Page, str]:
         told["folder"] = folder
-        threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+        if early:
+            os.kill(os.getpid(), number)
+            time.sleep(0.1)
+        else:
+            threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
         return Page(), "http://127.0.0.1:1/"
 
     monkeypatch.setattr(serve, "start", start)

@@ -51,27 +51,28 @@ def run(args: argparse.Namespace) -> int:
     from mtdense.reports.serve import start, stop
 
     predictor = Predictor(load(args.ckpt_path, args.allow_module), tasks=args.tasks, device=args.device)
-    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="mtdense-serve-") as folder:
+    with _signals_noted() as told, tempfile.TemporaryDirectory(prefix="mtdense-serve-") as folder:
         page, address = start(predictor, args.port, args.max_megabytes, Path(folder), browser=args.open)
         try:
-            print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
-            while page.is_running:
+            if not told:
+                print(f"Serving {args.ckpt_path} at {address}; Ctrl-C ends it.", flush=True)
+            while page.is_running and not told:
                 time.sleep(0.2)
         finally:
-            # A second signal would leave the uploaded files.
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
             stop(page)
     return 0
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Takes SIGTERM for Ctrl-C, and either for an orderly end: uploaded files go with the server."""
-    before = [signal.signal(number, signal.default_int_handler) for number in _SIGNALS]
+def _signals_noted() -> Iterator[list[int]]:
+    """The numbers of signals that came: SIGTERM, and Ctrl-C; neither breaks off the start or the end of the server.
+
+    Else a server would be left, of whose start nobody has heard yet, or files that were uploaded to it.
+    """
+    told: list[int] = []
+    before = [signal.signal(number, lambda number, frame: told.append(number)) for number in _SIGNALS]
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield
+        yield told
     finally:
         for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, handler)
