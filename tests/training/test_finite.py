@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from mtdense.core.errors import NonFiniteLossError
 from mtdense.training import finite
 from mtdense.training.weighting import Fixed
+from tests.ranks import run_ranks
+from tests.training import finite_worker
 
 NAN, ONE = torch.tensor(float("nan")), torch.tensor(1.0)
 
@@ -18,12 +22,19 @@ def said(total: torch.Tensor, **losses: torch.Tensor) -> str:
     return caught.value.problem
 
 
-def test_where_a_loss_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_loss_is_not_finite() -> None:
     finite.check_loss(ONE, {"depth": ONE}, Fixed(["depth"]), ["a"], 7)
     assert said(NAN, depth=NAN, edges=ONE) == "the loss is not finite in step 7: depth; images of this batch: a, b"
     assert "though that of each task is: their weighted sum is not; images" in said(NAN, depth=ONE)
-    monkeypatch.setattr(finite, "sum_over_ranks", lambda bad: bad + 1)
-    assert "in step 7 on another rank; images" in said(ONE, depth=ONE)
+
+
+def test_all_ranks_name_the_images_of_those_that_are_not_finite(tmp_path: Path) -> None:
+    """The second one's loss is NaN in step 7; in step 8 the loss is finite on both, and the gradient is not."""
+    both = run_ranks(finite_worker.told, tmp_path)
+    assert both[0] == both[1]
+    loss, gradient = both[0]
+    assert loss == "the loss is not finite in step 7 on rank 1: depth; images of this batch: c, d"
+    assert gradient.endswith("its gradient is not; images of this step: a, b (rank 0); c, d (rank 1)")
 
 
 @pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])

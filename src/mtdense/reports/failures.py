@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from mtdense.core.errors import NonFiniteLossError
 from mtdense.reports.environment import utc_now
-from mtdense.training.distributed import sum_over_ranks
+from mtdense.training.distributed import gather_over_ranks, sum_over_ranks
 
 __all__ = ["FailureReport", "FiniteGradients"]
 
@@ -113,8 +113,11 @@ class FiniteGradients(Callback):
         asked, self._asked = self._asked, None
         if asked is None or int(asked[0]) == 0:
             return
+        # All ranks are here; their gradients are one, so that nobody knows of whose images.
+        found = [", ".join(images) for images in gather_over_ranks(asked[2])]
+        told = found[0] if len(found) == 1 else "; ".join(f"{images} (rank {i})" for i, images in enumerate(found))
         raise NonFiniteLossError(
-            f"the loss of step {asked[1]} is finite, its gradient is not; images of this step: {', '.join(asked[2])}",
+            f"the loss of step {asked[1]} is finite, its gradient is not; images of this step: {told}",
             "look at these images and their labels, lower `lr`, or clip gradients (`trainer.gradient_clip_val`). "
             "Earlier checkpoints are as they were.",
         )

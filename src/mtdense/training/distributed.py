@@ -1,12 +1,14 @@
-"""Sums over the ranks of a distributed run; identities in a single process."""
+"""Sums and lists over the ranks of a distributed run; identities in a single process."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["rank", "shared_sum", "sum_over_ranks", "world_size"]
+__all__ = ["gather_over_ranks", "rank", "shared_sum", "sum_over_ranks", "world_size"]
 
 
 def world_size() -> int:
@@ -27,6 +29,19 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     total = values.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def gather_over_ranks(value: Any) -> list[Any]:
+    """What each rank gives, in the order of ranks; every rank must call it.
+
+    Args:
+        value: Plain; it is pickled.
+    """
+    if world_size() == 1:
+        return [value]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def shared_sum(values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtdense.core.errors import NonFiniteLossError
-from mtdense.training.distributed import sum_over_ranks
+from mtdense.training.distributed import gather_over_ranks, sum_over_ranks
 from mtdense.training.weighting import LossWeighting
 
 __all__ = ["check_loss", "check_weights"]
@@ -31,18 +31,20 @@ def check_loss(
     Raises:
         NonFiniteLossError: One is not finite.
     """
-    bad = sum_over_ranks((~torch.isfinite(total.detach())).float())
-    if bad.item() == 0:
+    finite = torch.isfinite(total.detach())
+    if sum_over_ranks((~finite).float()).item() == 0:
         return
+    # All ranks are here, and tell each other what they saw.
     names = [name for name, value in losses.items() if not bool(torch.isfinite(value.detach()).all())]
-    if names:
-        where = f": {', '.join(names)}"
-    elif bool(torch.isfinite(total.detach())):
-        where = " on another rank"
-    else:
-        where = f", though that of each task is: {weighting.not_finite}"
+    where = f": {', '.join(names)}" if names else f", though that of each task is: {weighting.not_finite}"
+    found = gather_over_ranks((bool(finite), where, list(images)))
+    told = [
+        f"{f' on rank {rank}' if len(found) > 1 else ''}{where}; images of this batch: {', '.join(images)}"
+        for rank, (good, where, images) in enumerate(found)
+        if not good
+    ]
     raise NonFiniteLossError(
-        f"the loss is not finite in step {step}{where}; images of this batch: {', '.join(images)}",
+        f"the loss is not finite in step {step}{'; and'.join(told)}",
         "look at these images and their labels, lower `lr`, or clip gradients (`trainer.gradient_clip_val`). "
         "The weights were not touched by this step; earlier checkpoints are as they were.",
     )
