@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
-from data_modules.workers import worker_init
+from data_modules.workers import start_method, worker_init
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.suggest import did_you_mean
 from mtdense.data import (
@@ -397,6 +397,7 @@ class DenseDataModule(LightningDataModule, ABC):
         return {
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
+            "multiprocessing_context": start_method() if self.num_workers > 0 else None,
             "worker_init_fn": worker_init,
             # Of its own: torch's global generator, kept in checkpoints, must not depend on how often loaders begin.
             "generator": torch.Generator(),

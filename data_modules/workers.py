@@ -1,19 +1,34 @@
-"""What a data worker does when it begins, and which signals it obeys."""
+"""How data workers begin, what they do then, and which signals they obey."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 
 import torch
 
 from mtdense.data.memory import keep_freed_memory
 
-__all__ = ["worker_init"]
+__all__ = ["start_method", "worker_init"]
 
 _LOOK_SECONDS = 5.0
+
+
+def start_method() -> str | None:
+    """How `worker_init` needs workers to begin: by fork on Linux; None, where `multiprocessing` decides.
+
+    Fork is Linux's own choice up to Python 3.13. Behind a fork server, the later choice, or in a spawned interpreter,
+    threads that libraries start on import, before `worker_init`, would take anybody's SIGTERM, and end the worker. Who
+    has set another method than Python's by `multiprocessing.set_start_method` keeps it, and such an end of workers.
+    """
+    if sys.platform != "linux":
+        return None
+    # The first of all is Python's own, to which the first use of `multiprocessing` sets it, too.
+    usual = (None, "fork", multiprocessing.get_all_start_methods()[0])
+    return "fork" if multiprocessing.get_start_method(allow_none=True) in usual else None
 
 
 def worker_init(worker_id: int) -> None:
@@ -21,9 +36,8 @@ def worker_init(worker_id: int) -> None:
 
     A terminal sends Ctrl-C to all processes, and torchrun, SLURM and systemd their SIGTERM or SIGUSR1: the main process
     must finish its step or validation with its workers' help. SIGTERM is obeyed only where the main process sends it,
-    as torch does at the end to a worker that hangs. A worker whose main process is gone ends by itself. Behind a fork
-    server (not Linux's default up to Python 3.13), threads that libraries had started before do not block SIGTERM, and
-    anybody's ends the worker.
+    as torch does at the end to a worker that hangs, and where the worker began as `start_method` says. A worker whose
+    main process is gone ends by itself.
     """
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from data_modules import ProceduralDataModule
+from data_modules.workers import start_method
+
 ROOT = Path(__file__).parents[2]
+# Start methods that Python knows on Linux, its own first: up to 3.13, and from 3.14 on.
+EARLIER, LATER = ["fork", "spawn", "forkserver"], ["forkserver", "fork", "spawn"]
 
 
 def alive(process: int) -> bool:
@@ -19,6 +25,37 @@ def alive(process: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+@pytest.mark.parametrize(
+    ("known", "set_to", "platform", "wanted"),
+    [
+        (EARLIER, None, "linux", "fork"),
+        (LATER, None, "linux", "fork"),
+        (LATER, "forkserver", "linux", "fork"),  # as after the first use
+        (LATER, "fork", "linux", "fork"),
+        (EARLIER, "forkserver", "linux", None),  # somebody's will
+        (LATER, "spawn", "linux", None),
+        (["spawn", "fork", "forkserver"], None, "darwin", None),
+    ],
+)
+def test_how_workers_begin(
+    known: list[str], set_to: str | None, platform: str, wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: known)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: set_to)
+    assert start_method() == wanted
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere multiprocessing decides")
+def test_all_loaders_fork_their_workers() -> None:
+    for workers, wanted in ((1, "fork"), (0, None)):
+        data = ProceduralDataModule(tasks=["depth"], train_images=4, num_workers=workers)
+        data.setup("fit")
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+            context = loader.multiprocessing_context
+            assert (None if context is None else context.get_start_method()) == wanted
 
 
 @pytest.mark.slow
