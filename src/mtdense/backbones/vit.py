@@ -124,7 +124,7 @@ class VisionTransformer(Backbone):
         patches = net.patch_embed(pad_to_multiple(image, self.patch_size))
         grid = (int(patches.shape[1]), int(patches.shape[2]))
         tokens = patches.flatten(1, 2)
-        first = [token.expand(len(tokens), -1, -1) for token in (net.cls_token, net.reg_token) if token is not None]
+        first = [token.expand(tokens.shape[0], -1, -1) for token in (net.cls_token, net.reg_token) if token is not None]
         position = net.pos_embed
         if position is not None:
             covered = 0 if net.no_embed_class else self.prefix_tokens

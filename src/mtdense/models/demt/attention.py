@@ -47,7 +47,7 @@ class PlaceAttention(nn.MultiheadAttention):
             return F.linear(tokens, weights[index], biases[index])
 
         def split(tokens: Tensor) -> Tensor:
-            return tokens.reshape(len(tokens), -1, places, self.num_heads, self.head_dim)
+            return tokens.reshape(tokens.shape[0], -1, places, self.num_heads, self.head_dim)
 
         values = project(2, value)
         if query.shape[1] == key.shape[1] == places:

@@ -139,7 +139,7 @@ class Round(nn.Module):
         """{task: tokens of its map (B, N, width)} to the same, and {task: queries behind the interaction}."""
         own = {name: queries() for name, queries in self.queries.items()}
         encoded = [
-            self.encoder(queries.expand(len(tokens[name]), -1, -1), tokens[name], reading)
+            self.encoder(queries.expand(tokens[name].shape[0], -1, -1), tokens[name], reading)
             for name, (queries, reading, _) in own.items()
         ]
         together = self.interaction(torch.cat(encoded, dim=1)).chunk(len(own), dim=1)

@@ -151,7 +151,8 @@ class FusedSwin(SwinPrompting):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         if self.entry == "joint":
             return super()._attend(attn, windows, prompts, mask, scored)
-        batch, count = len(prompts), len(windows) // len(prompts)
+        batch = prompts.shape[0]
+        count = windows.shape[0] // batch
         heads = attn.num_heads
         query, key, value = attn.qkv(windows).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         own = attn.qkv(prompts).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)

@@ -112,7 +112,7 @@ class SwinPrompting(nn.Module):
     def forward(self, image: Tensor) -> list[PromptedLevel]:
         """Normalised images (B, 3, H, W) to levels of strides 8, 16, 32 and 32: each stage's, merged for the next."""
         x = self.embed(image)
-        prompts = self.prompts.repeat(len(x), 1, 1)
+        prompts = self.prompts.repeat(x.shape[0], 1, 1)
         stages: list[Any] = list(self.backbone.network.layers)
         levels: list[PromptedLevel] = []
         for index in range(len(stages)):
@@ -188,7 +188,8 @@ class SwinPrompting(nn.Module):
         self, attn: Any, windows: Tensor, prompts: Tensor, mask: Tensor | None, scored: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Attention within windows (B * N, positions, C) that hold the prompts (B, P, C) too."""
-        count, number = len(windows) // len(prompts), prompts.shape[1]
+        batch, number = prompts.shape[:2]
+        count = windows.shape[0] // batch
         tokens = torch.cat([prompts.repeat_interleave(count, dim=0), windows], dim=1)
         qkv = attn.qkv(tokens).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
@@ -196,7 +197,7 @@ class SwinPrompting(nn.Module):
         table = attn.relative_position_bias_table[attn.relative_position_index.flatten()]
         bias = table.view(places, places, -1).permute(2, 0, 1)[None]
         if mask is not None:
-            bias = (bias + mask[:, None]).repeat(len(prompts), 1, 1, 1)
+            bias = (bias + mask[:, None]).repeat(batch, 1, 1, 1)
         bias = F.pad(bias, (number, 0, number, 0))
         dropout = attn.attn_drop.p if self.training else 0.0
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)

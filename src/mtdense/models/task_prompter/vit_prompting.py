@@ -71,7 +71,7 @@ class ViTPrompting(nn.Module):
         """Normalised images (B, 3, H, W) to a level for each of the backbone's `out_blocks`, all of its stride."""
         tokens, grid = self.backbone.embed(image)
         x = tokens.unflatten(1, grid)
-        prompts = self.prompts.repeat(len(x), 1, 1)
+        prompts = self.prompts.repeat(x.shape[0], 1, 1)
         levels: list[PromptedLevel] = []
         last = self.backbone.out_blocks[-1]
         for number in range(1, last + 1):

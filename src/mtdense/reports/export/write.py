@@ -92,9 +92,11 @@ def _mend(dynamic: Dynamic) -> str:
 
 def _onnx(program: torch.export.ExportedProgram, exported: ExportedModel, text: str) -> bytes:
     try:
-        made = torch.onnx.export(
-            program, (), input_names=["image"], output_names=list(exported.tasks), opset_version=_OPSET, dynamo=True
-        )
+        # As it was traced: where gradients are asked for, attention lays its result out another way.
+        with torch.no_grad():
+            made = torch.onnx.export(
+                program, (), input_names=["image"], output_names=list(exported.tasks), opset_version=_OPSET, dynamo=True
+            )
     except Exception as error:  # as the tracer
         raise ConfigError(f"ONNX has no form for it: {_first_line(error)}", "use `--format torch_export`.") from error
     assert made is not None
