@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from mtdense.core.errors import ConfigError
-from mtdense.reports.export import ExportedModel, check_export, write_export
+from mtdense.reports.export import FORMS, ExportedModel, check_export, export_description, write_export
 from mtdense.reports.export.architectures import COLUMNS, architectures, tiny_model, try_export
 from mtdense.reports.export.check import _difference
+from mtdense.reports.predictor import Predictor
 from tests.checkpoints import SPECS, save_checkpoint, small_model
 
 Main = Callable[..., tuple[int, str]]
@@ -56,6 +57,30 @@ def test_a_file_of_another_network_is_found_out(tmp_path: Path) -> None:
         check_export(ExportedModel(model, "soft"), path, "torch_export", (32, 40))
     with pytest.raises(ConfigError, match="cannot be run on"):
         check_export(ExportedModel(model, "soft"), path, "torch_export", (48, 40))
+
+
+@pytest.mark.parametrize(
+    ("size", "filled"), [((32, 40), None), ((64, 80), None), ((48, 40), None), ((32, 40), (24, 30))]
+)
+def test_metres_are_those_of_predict_at_any_size(size: tuple[int, int], filled: tuple[int, int] | None) -> None:
+    """Of pictures that fill the exported network's input."""
+    model = small_model().eval()
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    zoom = max(size[0] / (filled or (32, 40))[0], size[1] / (filled or (32, 40))[1])
+    image = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    exported = {form: ExportedModel(model, form, ["depth"], filled) for form in FORMS}
+    with torch.no_grad():
+        found = {form: module(image)[0] for form, module in exported.items()}
+        plain = model.tasks["depth"].predict(model.tasks["depth"].at_size(model(image).final["depth"], size))
+    torch.testing.assert_close(found["predictions"], plain * zoom)
+    torch.testing.assert_close(found["soft"][:, 0], plain * zoom)
+    if filled is None:
+        predicted = Predictor(model, size=size)(picture)
+        np.testing.assert_allclose(found["predictions"][0], predicted.values["depth"], rtol=1e-4)
+        assert zoom == pytest.approx(predicted.plan.zoom)
+    told = export_description(exported["predictions"], size, "none")
+    assert told["metres_at_other_sizes"].endswith(f"= {zoom:.6g}")
+    assert told["input"]["trained_size"] == list(filled or (32, 40))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from data_modules import NYUDAtrcDataModule
 from mtdense.core.errors import ConfigError
+from mtdense.data import JointTransform
+from mtdense.data.sample import RawImage
 from mtdense.models import DenseModule
+from mtdense.models.checkpoint import CheckpointInfo
 from mtdense.models.outputs import Outputs
+from mtdense.reports.filled import filled_in_training
 from mtdense.reports.predictor import Predictor
 from mtdense.reports.tiles import Blend, plan_tiles
 from mtdense.tasks import build_tasks
@@ -123,6 +129,32 @@ def test_metres_are_those_of_the_size_of_training(unit: str) -> None:
     # This network of disparity is as wrong as it can be; it is undone the other way.
     wanted = [10 / 8] * 5 if unit == "metres" else [10 / 8 / f.plan.zoom**2 for f in found]
     assert [float(f.values["depth"].mean()) for f in found] == pytest.approx(wanted, rel=0.02)
+
+
+def test_pictures_fill_what_they_filled_in_training(tmp_path: Path) -> None:
+    """NYUD-v2 is padded, not scaled: pictures of its size are seen as its test images are, and metres are metres."""
+    options: dict[str, Any] = {"size": (448, 576), "flip_probability": 0.0}
+    for changed, wanted in (({"resize": None}, (425, 560)), ({}, None), ({"resize": None, "size": (425, 560)}, None)):
+        data = NYUDAtrcDataModule(root=str(tmp_path), tasks=["depth"], **{**options, **changed})
+        stored = {"input_size": data.size}
+        info = CheckpointInfo(tmp_path, "", stored, "data_modules.NYUDAtrcDataModule", dict(data.hparams), {}, {})
+        assert filled_in_training(info) == wanted
+    picture = np.random.default_rng(0).integers(0, 256, (425, 560, 3), dtype=np.uint8)
+    kinds = {"depth": build_tasks({"depth": {}})["depth"]}
+    sample = JointTransform(kinds, (448, 576), train=False, resize=None)(
+        RawImage("a", picture), np.random.default_rng()
+    )
+    model = Colours(tasks={"depth": {}}, backbone="tiny", input_size=[448, 576])
+    predictor = Predictor(model, filled=(425, 560))
+    seen: list[torch.Tensor] = []
+    model.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    found = predictor(picture)
+    with torch.no_grad():
+        wanted_input = model.normalise(sample["image"][None], sample["meta"]["content"][None])
+    assert torch.equal(seen[0], wanted_input) and found.plan.zoom == 1
+    assert Predictor(model, filled=(425, 560), size=(224, 288))(picture).plan.zoom == pytest.approx(0.5, rel=0.01)
+    tiled = Predictor(model, filled=(425, 560), tile=1.0)(np.repeat(np.repeat(picture, 2, 0), 2, 1))
+    assert tiled.plan.zoom == pytest.approx(448 / 425, rel=0.001)  # tiles are full
 
 
 def test_blending_is_in_probabilities_and_directions() -> None:

@@ -55,10 +55,11 @@ def run(args: argparse.Namespace) -> int:
         return _try_all(args.architectures)
     if args.out is None:
         raise ConfigError("`mtdense export` without --out", "name a file to write.")
-    from mtdense.models.checkpoint import load
+    from mtdense.models.checkpoint import load, read_checkpoint
     from mtdense.reports.canonical import file_checksum
     from mtdense.reports.export import FORMATS as suffixes
     from mtdense.reports.export import ExportedModel, check_export, write_export
+    from mtdense.reports.filled import filled_in_training
 
     check_output("--out", args.out, [] if args.ckpt_path.startswith("hf://") else [Path(args.ckpt_path)])
     if args.out.suffix != suffixes[args.format]:
@@ -70,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     about = {"checkpoint": Path(args.ckpt_path).name}
     if not args.ckpt_path.startswith("hf://"):
         about["checkpoint_sha256"] = file_checksum(Path(args.ckpt_path))
-    exported = ExportedModel(model, args.outputs, args.tasks)
+    filled = filled_in_training(read_checkpoint(args.ckpt_path, args.allow_module))
+    exported = ExportedModel(model, args.outputs, args.tasks, filled)
     # Under another name until it is known to be right.
     draft = args.out.with_name(f".{args.out.stem}.unchecked{args.out.suffix}")
     try:

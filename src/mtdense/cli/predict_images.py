@@ -39,6 +39,7 @@ def run_images(arguments: Sequence[str]) -> int:
     from mtdense.data.pictures import find_sources
     from mtdense.models.checkpoint import load, read_checkpoint
     from mtdense.reports.canonical import file_checksum
+    from mtdense.reports.filled import filled_in_training
     from mtdense.reports.picture_run import MANIFEST, PictureRun, Wanted
     from mtdense.reports.predictor import Predictor
 
@@ -49,6 +50,7 @@ def run_images(arguments: Sequence[str]) -> int:
         tasks=_names(args.tasks),
         camera=None if args.camera is None else given_camera(args.camera),
         size=args.size,
+        filled=filled_in_training(info),
         tile=args.tile,
         overlap=args.overlap,
         batch_size=args.batch_size,

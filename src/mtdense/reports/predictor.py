@@ -49,7 +49,8 @@ class Predicted:
 class Predictor:
     """Predicts on pictures of any size and aspect, one at a time.
 
-    Without tiles a picture is scaled, aspect kept, to what fits the network's size. With tiles it is scaled to `tile`
+    Without tiles a picture is scaled, aspect kept, to what fits the network's size, or what pictures filled of it in
+    training. With tiles it is scaled to `tile`
     times that, and the network looks at overlapping parts of its own size; where they overlap, probabilities, vectors
     or values are averaged, fading from one to the other. What tiles or another size than that of training do to a
     task's values is undone (`Task.zoom_label`: metres are multiplied by it). Either way soft predictions are brought to
@@ -61,6 +62,7 @@ class Predictor:
         camera: What the pictures were taken with. Tasks of things in space (3-D boxes) need it.
         size: Height and width that the network sees; None: of its training images. Of a network that does not say what
             those had, this is taken for it.
+        filled: Height and width that pictures filled of training images, see `filled_in_training`; None: all.
         tile: Scale of the tiles, from 1 on; None: no tiles.
         overlap: Share of a tile that a neighbour sees too.
         batch_size: Tiles at a time.
@@ -77,6 +79,7 @@ class Predictor:
         tasks: Sequence[str] | None = None,
         camera: GivenCamera | None = None,
         size: Sequence[int] | None = None,
+        filled: Sequence[int] | None = None,
         tile: float | None = None,
         overlap: float = 0.25,
         batch_size: int = 4,
@@ -88,6 +91,7 @@ class Predictor:
         self.maps = {name: task for name, task in self.tasks.items() if name not in found}
         self.size = _canvas(model, size)
         self.trained_size = _canvas(model, model.hparams["input_size"] or self.size)
+        self.filled = None if filled is None else _canvas(model, filled)
         _check_spatial(found, list(self.maps), camera, tile, None if self.size == self.trained_size else self.size)
         self.tile = tile
         self.overlap = overlap
@@ -121,7 +125,7 @@ class Predictor:
                 f"{raw.id} is {raw.image.dtype} of shape {raw.image.shape}", "give RGB pictures (H, W, 3) of uint8."
             )
         source = int(raw.image.shape[0]), int(raw.image.shape[1])
-        plan = plan_tiles(source, self.size, self.tile, self.overlap, self.trained_size)
+        plan = plan_tiles(source, self.size, self.tile, self.overlap, self.filled or self.trained_size, self._room())
         blends = {name: Blend(task, plan) for name, task in self.maps.items()}
         objects: dict[str, Any] = {}
         for first, batch in self._batches(raw, plan):
@@ -132,6 +136,16 @@ class Predictor:
                     blends[name].add(first + place, values)
         values = {name: blend.prediction() for name, blend in blends.items()}
         return Predicted(raw.id, raw.image, values, plan, objects)
+
+    def _room(self) -> tuple[int, int] | None:
+        """What of the canvas a whole picture may fill: as much as in training."""
+        if self.filled is None:
+            return None
+        rows, columns = (
+            round(size * part / whole)
+            for size, part, whole in zip(self.size, self.filled, self.trained_size, strict=True)
+        )
+        return rows, columns
 
     def _batches(self, raw: RawImage, plan: TilePlan) -> Iterator[tuple[int, Batch]]:
         """(number of its first tile, batch)."""

@@ -43,6 +43,7 @@ def predict_file(predictor: Predictor, path: str, tile: float) -> Predicted:
         predictor.model,
         tasks=list(predictor.tasks),
         size=predictor.size,
+        filled=predictor.filled,
         tile=tile if tile > 1 else None,
         overlap=predictor.overlap,
         batch_size=predictor.batch_size,

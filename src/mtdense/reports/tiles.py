@@ -44,8 +44,9 @@ def plan_tiles(
     zoom: float | None,
     overlap: float,
     trained: tuple[int, int] | None = None,
+    filled: tuple[int, int] | None = None,
 ) -> TilePlan:
-    """Lays out the tiles; without zoom it is one, the whole picture fitted into the canvas.
+    """Lays out the tiles; without zoom it is one, the whole picture fitted into the canvas, or what is filled of it.
 
     Args:
         source: Height and width of the picture.
@@ -53,7 +54,8 @@ def plan_tiles(
         zoom: Scale, 1 being that at which the whole picture fits the canvas. The stored resolution is never exceeded
             by it, and of pictures of another aspect at least the canvas is filled.
         overlap: Share of a tile, from 0 to 0.5, that a neighbour sees too.
-        trained: Height and width of training images, where they are not those of the canvas.
+        trained: Height and width that pictures filled in training, where they are not those of the canvas.
+        filled: Height and width of the canvas that a whole picture may fill, where that is not all of it.
 
     Raises:
         ConfigError: Zoom or overlap out of range.
@@ -64,10 +66,14 @@ def plan_tiles(
         raise ConfigError(f"tiles that overlap by {overlap:g}", "give a share from 0 to 0.5.")
     ratios = canvas[0] / source[0], canvas[1] / source[1]
     fit = min(ratios)
-    factor = fit if zoom is None else max(fit, min(max(ratios[0], ratios[1], zoom * fit), max(1.0, fit)))
+    room = filled or canvas
+    if zoom is None:
+        factor = min(room[0] / source[0], room[1] / source[1])
+    else:
+        factor = max(fit, min(max(ratios[0], ratios[1], zoom * fit), max(1.0, fit)))
     scaled = _scaled(source[0], factor), _scaled(source[1], factor)
     if zoom is None:
-        scaled = min(scaled[0], canvas[0]), min(scaled[1], canvas[1])
+        scaled = min(scaled[0], room[0]), min(scaled[1], room[1])
     shared = round(overlap * canvas[0]), round(overlap * canvas[1])
     rows, columns = (_starts(scaled[i], canvas[i], shared[i]) for i in (0, 1))
     height, width = min(scaled[0], canvas[0]), min(scaled[1], canvas[1])

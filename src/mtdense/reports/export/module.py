@@ -29,16 +29,26 @@ FORMS: dict[Form, str] = {
 class ExportedModel(nn.Module):
     """RGB images (B, 3, H, W) in [0, 1] to one output per task, in the order of `tasks`.
 
+    Metres at another size than that of training are brought to it, as `mtdense predict` does (`Task.zoom_target`);
+    logits are left as they are.
+
     Args:
         model: The network.
         form: See `FORMS`.
         tasks: Tasks that are put out; None: all.
+        filled: Height and width that pictures filled in training; None: all of the network's images.
 
     Raises:
         ConfigError: An unknown task, or one whose predictions are no map.
     """
 
-    def __init__(self, model: DenseModule, form: Form = "predictions", tasks: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: DenseModule,
+        form: Form = "predictions",
+        tasks: Sequence[str] | None = None,
+        filled: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         if form not in FORMS:
             raise ConfigError(f"unknown form {form!r} of outputs", f"use one of {', '.join(FORMS)}.")
@@ -50,7 +60,18 @@ class ExportedModel(nn.Module):
         self.model = model.eval()
         self.form = form
         self.tasks: dict[str, Task] = {name: model.tasks[name] for name in names}
+        trained = filled or model.hparams["input_size"]
+        self.trained_size: tuple[int, int] | None = trained and (int(trained[0]), int(trained[1]))
+        """Height and width that pictures filled in training, if the checkpoint says it."""
         self._noise: KeptNoise | None = None
+
+    def zoom(self, size: Sequence[int]) -> float:
+        """By how much a picture of this size is larger than that of its aspect was in training."""
+        if self.trained_size is None:
+            return 1.0
+        # While it is traced for any size, sizes are symbols.
+        zoom: float = torch.sym_max(size[0] / self.trained_size[0], size[1] / self.trained_size[1])
+        return zoom
 
     @torch.no_grad()
     def fix_noise(self, size: Sequence[int]) -> None:
@@ -71,7 +92,9 @@ class ExportedModel(nn.Module):
         if self.form == "logits":
             return logits.float()
         sized = torch.nn.functional.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
-        return task.soften(sized) if self.form == "soft" else task.predict(sized)
+        found = task.soften(sized) if self.form == "soft" else task.predict(sized)
+        zoom = self.zoom(size)
+        return found if isinstance(zoom, float) and zoom == 1 else task.zoom_target(found, 1 / zoom)
 
 
 def export_description(exported: ExportedModel, size: Sequence[int], dynamic: str) -> dict[str, Any]:
@@ -93,12 +116,24 @@ def export_description(exported: ExportedModel, size: Sequence[int], dynamic: st
             "colours": "RGB in [0, 1], not normalised: that is part of the network",
             "size": list(size),
             "may_vary": dynamic,
+            "trained_size": None if exported.trained_size is None else list(exported.trained_size),
         },
         "outputs": {
             name: {"holds": FORMS[exported.form], "stored_as": task.stored_as, **task.meaning, "spec": task.spec}
             for name, task in exported.tasks.items()
         },
+        "metres_at_other_sizes": _metres_told(exported, size, dynamic),
         "axes_of_vectors": "x right, y down, z forward",
     }
     result: dict[str, Any] = plain(told)
     return result
+
+
+def _metres_told(exported: ExportedModel, size: Sequence[int], dynamic: str) -> str:
+    if exported.trained_size is None:
+        return "as the network gives them: the checkpoint does not say at what size it was trained"
+    height, width = exported.trained_size
+    zoom = f"max(height / {height}, width / {width})"
+    if exported.form == "logits":
+        return f"to be multiplied by {zoom}"
+    return f"multiplied by {zoom}" + ("" if dynamic == "size" else f" = {exported.zoom(size):.6g}")
