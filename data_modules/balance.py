@@ -17,6 +17,7 @@ import numpy.typing as npt
 from data_modules.balance_draft import Draft
 from mtdense.core.errors import ConfigError
 from mtdense.core.seeds import derive_rng
+from mtdense.core.words import counted
 
 __all__ = ["BatchPlan", "plan_batches"]
 
@@ -248,8 +249,8 @@ def _too_small(patterns: _Bools, stock: _Ints, minimum: int, batch_size: int, wo
     fitting = _largest(patterns, stock, minimum - 1, capacity)
     lower = f"lower min_labelled to {fitting}" if fitting else "leave min_labelled at 0"
     return ConfigError(
-        f"min_labelled {minimum} for each of {patterns.shape[1]} tasks takes batches of {needed} images, but "
-        f"batch_size {batch_size} on {world_size} device{'s' if world_size > 1 else ''} makes {capacity}",
+        f"min_labelled {minimum} for each of {patterns.shape[1]} tasks takes batches of {counted(needed, 'image')}, "
+        f"but batch_size {batch_size} on {world_size} device{'s' if world_size > 1 else ''} makes {capacity}",
         f"Raise batch_size to {-(-needed // world_size)} or more, or {lower}.",
     )
 

@@ -17,6 +17,7 @@ from data_modules.samplers import EvalSampler, PartialLabelBatchSampler
 from data_modules.workers import start_method, worker_init
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.suggest import did_you_mean
+from mtdense.core.words import counted
 from mtdense.data import (
     LABEL_SETTINGS,
     SPLITS,
@@ -252,8 +253,8 @@ class DenseDataModule(LightningDataModule, ABC):
         )
         if self._sampler.extra_images > len(indices):
             rank_zero_warn(
-                f"min_labelled {self.min_labelled} shows {self._sampler.extra_images} images again in each epoch of "
-                f"{len(indices)}, for labels are few: lower it, or raise batch_size."
+                f"min_labelled {self.min_labelled} shows {counted(self._sampler.extra_images, 'image')} again in each "
+                f"epoch of {len(indices)}, for labels are few: lower it, or raise batch_size."
             )
         trainer = self.trainer
         length = None if trainer is None else lambda: trainer.num_training_batches

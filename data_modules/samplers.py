@@ -11,6 +11,7 @@ from torch.utils.data import DistributedSampler, Sampler
 from data_modules.balance import BatchPlan, plan_batches
 from mtdense.core.errors import ConfigError
 from mtdense.core.seeds import derive_rng
+from mtdense.core.words import counted
 from mtdense.data.sample import SampleKey
 
 __all__ = ["EvalSampler", "PartialLabelBatchSampler"]
@@ -62,7 +63,8 @@ class PartialLabelBatchSampler(Sampler[list[SampleKey]]):
             raise ConfigError(f"batch_size is {batch_size}", "Give a number of 1 or more.")
         if len(indices) < world_size or len(indices) == 0:
             raise ConfigError(
-                f"{len(indices)} training images for {world_size} processes", "Add images, or use fewer devices."
+                f"{counted(len(indices), 'training image')} for {world_size} processes",
+                "Add images, or use fewer devices.",
             )
         self.indices = [int(index) for index in indices]
         self.batch_size = batch_size
@@ -147,8 +149,8 @@ class PartialLabelBatchSampler(Sampler[list[SampleKey]]):
             labelled.shape != (len(self.indices), len(self.tasks)) or labelled.dtype != np.bool_
         ):
             raise ConfigError(
-                f"labels {labelled.shape} of {labelled.dtype} do not fit {len(self.indices)} images and "
-                f"{len(self.tasks)} tasks",
+                f"labels {labelled.shape} of {labelled.dtype} do not fit {counted(len(self.indices), 'image')} and "
+                f"{counted(len(self.tasks), 'task')}",
                 "Give one boolean row per image to show and one column per task.",
             )
         if self.min_labelled == 0:

@@ -68,7 +68,7 @@ def test_images_are_shared_as_published(images: int, expected: tuple[int, int]) 
 
 def test_without_numbers_a_third_is_for_the_test() -> None:
     assert split_images(9, None) == (6, 3)
-    with pytest.raises(ConfigError, match="1 images"):
+    with pytest.raises(ConfigError, match="1 image"):
         split_images(1, None)
 
 
@@ -79,7 +79,7 @@ def test_without_numbers_a_third_is_for_the_test() -> None:
         (("nyud_mtan", "--images", 3, "--variant", "atrc"), ["nyud_mtan", "variant"]),
         (("nyud_atrc", "--images", 3, "--variant", "attrc"), ["attrc", "mti_net"]),
         (("nyud_atrc", "--images", 3, "--test_images", 4), ["4 of 3"]),
-        (("nyud_atrc", "--images", 1), ["1 images", "2 or more"]),
+        (("nyud_atrc", "--images", 1), ["1 image", "2 or more"]),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -76,6 +76,27 @@ def test_test_needs_nothing_but_the_checkpoint(trained: Path, mtdense_main: Main
     assert record(run, "test")["weights_sha256"] == record(run, "fit")["weights_sha256"]
 
 
+def test_scores_are_printed_with_their_units(trained: Path, tmp_path: Path, capsys) -> None:
+    from mtdense.cli.main import main
+
+    options = ("--ckpt_path", str(trained), "--run_dir", str(tmp_path))
+    capsys.readouterr()
+    for kind in ("test", "validate"):
+        assert main([kind, *options]) == 0
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        for metric in record(tmp_path, kind)["metrics"]:
+            percent = metric["unit"] == "fraction"
+            shown = f"{metric['value'] * 100:.2f}" if percent else None
+            unit = {"fraction": "%", "metres": "m", "degrees": "°"}[metric["unit"]]
+            (found,) = (line for line in lines if line[:2] == [metric["task"], metric["name"]])
+            assert found[-1] == unit and (shown is None or found[3] == shown)
+        # Lightning's own table, of bare fractions, is not there.
+        assert not any("DataLoader" in word for line in lines for word in line)
+        assert [line[0] for line in lines].count("loss") == (kind == "validate")
+    assert main(["test", *options, "--verbose", "false"]) == 0
+    assert "mIoU" not in capsys.readouterr().out
+
+
 def test_one_yaml_serves_test_and_validate_too(trained: Path, mtdense_main: Main, tmp_path: Path) -> None:
     code, err = mtdense_main("validate", *MULTI, *SMALL, "--ckpt_path", trained, "--run_dir", tmp_path)
     assert code == 0, err

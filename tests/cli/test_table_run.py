@@ -201,7 +201,7 @@ def test_a_killed_session_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
 
     done = subprocess.run(command(calm), env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 runs done now, 0 were done before." in done.stdout
+    assert "5 runs done now, 0 done before." in done.stdout
     process = subprocess.Popen(command(stormy), env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
     while not records(stormy, "fit") and process.poll() is None:
         time.sleep(0.02)
@@ -215,7 +215,7 @@ def test_a_killed_session_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     every = {path: path.stat().st_mtime_ns for path in stormy.rglob("*.json")}
     done = subprocess.run(command(stormy), env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0 and "0 runs done now, 5 were done before." in done.stdout
+    assert done.returncode == 0 and "0 runs done now, 5 done before." in done.stdout
     assert {path: path.stat().st_mtime_ns for path in stormy.rglob("*.json")} == every
 
 

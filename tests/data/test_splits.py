@@ -124,5 +124,5 @@ def test_a_share_must_be_one(fraction: float) -> None:
 
 def test_one_image_cannot_be_parted() -> None:
     assert hold_out(["a"], 0.0, 0) == (["a"], [])
-    with pytest.raises(ConfigError, match="1 images leaves none"):
+    with pytest.raises(ConfigError, match="1 image leaves none"):
         hold_out(["a"], 0.1, 0)

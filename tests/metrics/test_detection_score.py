@@ -242,7 +242,7 @@ def test_boxes_in_the_frame_of_the_sensor_and_tensors():
         (lambda: targets(boxes(), squares(), ignore=np.ones((2, 3))), "shape (2, 3)"),
         (lambda: scored([(BoxPredictions(boxes((9, 0, 1, 4, 2, 2)), [6], [1.0]), nothing()[1])]), "class 6"),
         (lambda: scored([(nothing()[0], targets(boxes((9, 0, 1, 4, 2, 2)), squares(0), [7]))]), "class 7"),
-        (lambda: detection_score_update([nothing()[0]], [], 6), "of 1 images"),
+        (lambda: detection_score_update([nothing()[0]], [], 6), "of 1 image"),
     ],
 )
 def test_bad_input_is_named(make, message):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
+from mtdense.core.words import counted
 
 if TYPE_CHECKING:
     from data_modules import DenseDataModule
@@ -76,7 +77,9 @@ def run_mask(args: argparse.Namespace) -> int:
     data = data_from(args.config, args.options)
     mask = data.published_mask()
     facts = describe_label_mask(mask)
-    print(f"{data.name}, {data.label_setting}: {facts['images']} images, {facts['labels']} labels")
+    print(
+        f"{data.name}, {data.label_setting}: {counted(facts['images'], 'image')}, {counted(facts['labels'], 'label')}"
+    )
     print("labelled images: " + ", ".join(f"{task} {count}" for task, count in facts["counts"].items()))
     print("labels per image: " + ", ".join(f"{n}: {count}" for n, count in facts["labels_per_image"].items()))
     print(f"patterns ({' '.join(mask.tasks)}): " + ", ".join(f"{p} {n}" for p, n in facts["patterns"].items()))

@@ -14,6 +14,7 @@ import numpy as np
 
 from mtdense.cli.data import add_data_arguments, named_data
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.words import counted
 from mtdense.data.pack import CODECS, PACK_SUFFIXES
 
 if TYPE_CHECKING:
@@ -195,7 +196,8 @@ def _lines(report: PackReport, compared: Comparison, left_out: list[str]) -> lis
     rate = report.images_per_second
     lines = [
         f"{report.path}: {header['dataset']}, {header['version']}, codec {header['codec']}",
-        f"{report.images} images in {header['entries']} entries, {_size(report.size)}, {share:.1%} of the files",
+        f"{counted(report.images, 'image')} in {header['entries']} entries, {_size(report.size)}, "
+        f"{share:.1%} of the files",
     ]
     if report.parts_before:
         there = "all" if report.parts_before == report.parts else f"{report.parts_before} of {report.parts}"
@@ -203,8 +205,9 @@ def _lines(report: PackReport, compared: Comparison, left_out: list[str]) -> lis
     if rate is not None:
         lines.append(f"packed at {rate:.1f} images/s")
     lines.append(
-        f"compared with the files: {compared.images} images are equal; read at {compared.files_per_second:.1f} images/s"
-        f" from the files, {compared.first_per_second:.1f} from the pack with checksums, "
+        f"compared with the files: {counted(compared.images, 'image')} equal; "
+        f"read at {compared.files_per_second:.1f} images/s from the files, "
+        f"{compared.first_per_second:.1f} from the pack with checksums, "
         f"{compared.pack_per_second:.1f} once they are verified"
     )
     if left_out:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtdense.core.errors import ConfigError
+from mtdense.core.words import counted
 
 __all__ = ["add_action", "run"]
 
@@ -40,10 +41,12 @@ def run(args: argparse.Namespace) -> int:
     elif 0 <= args.test_images <= args.images:
         train, test = args.images - args.test_images, args.test_images
     else:
-        raise ConfigError(f"{args.test_images} of {args.images} images for the test", "Give a number of 0 to --images.")
+        raise ConfigError(
+            f"{args.test_images} of {counted(args.images, 'image')} for the test", "Give a number of 0 to --images."
+        )
     options = {"size": args.size, "variant": args.variant}
     given = {name: value for name, value in options.items() if value is not None}
     write_replica(args.dataset, args.out, train, test, seed=args.seed, **given)
-    print(f"Wrote {train} training and {test} test images to {args.out}")
+    print(f"Wrote {train} training and {counted(test, 'test image')} to {args.out}")
     print(f"Look at them: mtdense data show {args.dataset} --root {args.out} --out sheet.png")
     return 0

@@ -11,6 +11,7 @@ import numpy as np
 from mtdense.cli.data import add_data_arguments, named_data
 from mtdense.core.errors import ConfigError
 from mtdense.core.progress import track
+from mtdense.core.words import counted
 
 __all__ = ["add_action", "run"]
 
@@ -50,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
         rows.append(ContactRow(raw.image, raw.labels, id=raw.id, withheld=hidden))
         used, withheld = used + len(there) - len(hidden), withheld + len(hidden)
     contact_sheet(rows, build_label_kinds(data.task_specs), args.out)
-    print(f"Wrote {args.out}: {number} of {len(dataset)} {args.split} images of {data.name}, {', '.join(data.tasks)}")
+    print(
+        f"Wrote {args.out}: {number} of {counted(len(dataset), f'{args.split} image')} of {data.name}, "
+        f"{', '.join(data.tasks)}"
+    )
     print(f"{used} labels are used; {withheld} that exist are left out by the label mask ({data.label_setting})")
     return 0

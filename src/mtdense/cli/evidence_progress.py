@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from mtdense.core.words import counted
 from mtdense.reports.evidence import Progress as Silent
 from mtdense.reports.training_run import TrainingRun
 
@@ -52,7 +53,7 @@ class TerminalProgress(Silent):
             return
         name = {"fit": "Training", "test": "Testing"}[what]
         self._bars[what] = self._bar.add_task(name, total=len(trials))
-        self.say(f"{name}: {len(trials)} runs in {self.place}")
+        self.say(f"{name}: {counted(len(trials), 'run')} in {self.place}")
 
     def done(self, what: str, trial: TrainingRun) -> None:
         """One more."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from mtdense.cli.allow_module import add_allow_module
 from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
+from mtdense.core.words import counted
 
 __all__ = ["add_parser", "run"]
 
@@ -82,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     finally:
         draft.unlink(missing_ok=True)
     told = ", ".join(f"{name} {value:.1e}" for name, value in check.differences.items())
-    print(f"Wrote {args.out}: image -> {', '.join(exported.tasks)}; differs on {check.images} images by {told}")
+    print(
+        f"Wrote {args.out}: image -> {', '.join(exported.tasks)}; differs on {counted(check.images, 'image')} by {told}"
+    )
     return 0
 
 

@@ -48,9 +48,11 @@ from mtdense.reports.failures import FailureReport, FiniteGradients
 from mtdense.reports.per_image import PerImageScores
 from mtdense.reports.prediction_writer import PredictionWriter
 from mtdense.reports.recorder import RunRecorder
+from mtdense.reports.table_formats import score_lines
 from mtdense.training.callbacks import RandomState, SaveLast
 from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from mtdense.training.loading import RestoreLoader
+from mtdense.training.progress_bar import ProgressBar
 
 __all__ = ["MTDenseCLI", "run_lightning"]
 
@@ -167,14 +169,20 @@ class MTDenseCLI(LightningCLI):
     def before_validate(self) -> None:
         """As before training."""
         self.datamodule.setup("validate")
+        self._mute()
 
     def before_test(self) -> None:
         """As before training."""
         self.datamodule.setup("test")
+        self._mute()
 
     def before_predict(self) -> None:
         """As before training."""
         self.datamodule.setup("predict")
+
+    def _mute(self) -> None:
+        """Lightning's table of results gives way to ours, which has units; `--verbose false` silences that, too."""
+        self.config_init[self.subcommand]["verbose"] = False
 
     def _portable_config(self) -> dict[str, Any]:
         """The configuration as plain values, without what is of this run's place or comes from data or checkpoint."""
@@ -211,11 +219,11 @@ class MTDenseCLI(LightningCLI):
             extra.append(PredictionWriter(out))
             if own.figures:
                 extra.append(ArchitectureFigures(own.figures, str(Path(out) / "figures")))
+        given = config.get("callbacks") or []
+        kept: list[Callback] = [ProgressBar.instead_of(c) for c in (given if isinstance(given, list) else [given])]
         if self.subcommand == "fit" and not self.datamodule.has_validation:
-            given = config.get("callbacks") or []
-            config["callbacks"] = [
-                c for c in (given if isinstance(given, list) else [given]) if not _needs_validation(c)
-            ]
+            kept = [c for c in kept if not _needs_validation(c)]
+        config["callbacks"] = kept
         extra.append(EndWithTheOthers())
         plugins = config.get("plugins") or []
         config["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
@@ -275,7 +283,11 @@ def _say_where(cli: MTDenseCLI) -> None:
         print(
             f"Wrote {own.run_dir}; next: mtdense test --ckpt_path {checkpoint_folder(Path(own.run_dir)) / 'last.ckpt'}"
         )
-    elif cli.subcommand == "predict":
+        return
+    if own.get("verbose"):
+        records = [c.record for c in cli.trainer.callbacks if isinstance(c, RunRecorder)]  # type: ignore[attr-defined]
+        print("\n".join(line for record in records if record is not None for line in score_lines(record)))
+    if cli.subcommand == "predict":
         print(f"Wrote {own.out or Path(own.run_dir) / 'predictions'}")
     else:
         print(f"Wrote {Path(own.run_dir) / 'records'}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mtdense.cli.allow_module import add_allow_module
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.words import counted
 
 __all__ = ["run_images"]
 
@@ -68,10 +69,10 @@ def run_images(arguments: Sequence[str]) -> int:
         print(f"Interrupted; {out / MANIFEST} says what is done. The same command does all again.", file=sys.stderr)
         return 130
     page = f"; open {out / 'index.html'}" if args.gallery != "none" else ""
-    print(f"Wrote {out}: {done} pictures{page}")
+    print(f"Wrote {out}: {counted(done, 'picture')}{page}")
     if run.failed:
         raise DataError(
-            f"{len(run.failed)} of {len(sources)} files could not be done: "
+            f"{len(run.failed)} of {counted(len(sources), 'file')} could not be done: "
             + "; ".join(entry["problem"] for entry in run.failed[:3]),
             f"the others are done; {out / MANIFEST} names all that failed.",
         )

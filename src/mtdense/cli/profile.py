@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mtdense.core.errors import ConfigError
+from mtdense.core.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +122,7 @@ def _print(cost: Cost, measured: Measurement | None, device: str, method: str) -
     if measured is not None:
         memory = "unknown" if measured.peak_memory is None else f"{measured.peak_memory / 1e9:.3f} GB"
         console.print(
-            f"On {device}: {1e3 * measured.latency:.1f} ms (median of {measured.runs} runs), peak memory {memory}.",
+            f"On {device}: {1e3 * measured.latency:.1f} ms (median of {counted(measured.runs, 'run')}), "
+            f"peak memory {memory}.",
             highlight=False,
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mtdense.cli.outputs import check_output
 from mtdense.cli.score_detection3d import add_detection3d
 from mtdense.core.errors import ConfigError
+from mtdense.core.words import counted
 
 if TYPE_CHECKING:
     from mtdense.reports.score_files import Pair
@@ -259,14 +260,16 @@ def _write(args: argparse.Namespace, score: Score) -> None:
         from mtdense.reports.score_figure import draw_precision_recall
 
         ods, ois, average = (figure.value for figure in score.figures)
-        title = f"{score.protocol['name']}, {len(score.ids)} images, tolerance {score.protocol['max_dist']:g}"
+        title = (
+            f"{score.protocol['name']}, {counted(len(score.ids), 'image')}, tolerance {score.protocol['max_dist']:g}"
+        )
         label = f"{args.preds.resolve().name}: ODS {ods:.3f}, OIS {ois:.3f}, AP {average:.3f}"
         draw_precision_recall(args.figure, np.array(score.details["counts"]), title, label)
 
 
 def _table(score: Score) -> str:
     told = ", ".join(f"{key} {_text(value)}" for key, value in score.protocol.items() if value not in (None, []))
-    lines = [f"{score.task}: {len(score.ids)} images" + (f"; {told}" if told else "")]
+    lines = [f"{score.task}: {counted(len(score.ids), 'image')}" + (f"; {told}" if told else "")]
     for figure in score.figures:
         unit, factor, digits = _UNITS.get(figure.unit, (figure.unit, 1.0, 4))
         arrow = "↑" if figure.higher_is_better else "↓"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtdense.cli.outputs import check_output
+from mtdense.core.words import counted
 
 if TYPE_CHECKING:
     from mtdense.reports.score_run import Score
@@ -77,7 +78,7 @@ def _json(args: argparse.Namespace, score: Score) -> str:
 
 
 def _table(score: Score) -> str:
-    lines = [f"{score.task}: {len(score.ids)} images; matching {score.protocol['matching']}"]
+    lines = [f"{score.task}: {counted(len(score.ids), 'image')}; matching {score.protocol['matching']}"]
     lines += [f"  {figure.name:<18}↑ {figure.value * 100:10.2f} %" for figure in score.figures]
     lines.append(f"  {'class':<12}{'targets':>8}" + "".join(f"{name:>17}" for name in (*_COLUMNS, "confidence")))
     for label, row in score.details["per_class"].items():

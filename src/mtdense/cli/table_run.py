@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mtdense.cli.table_options import add_run_options, chosen_runs
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
+from mtdense.core.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,7 @@ def _report(args: argparse.Namespace, runs: Sequence[TableRun], outcome: TableOu
     for name in outcome.failed:
         print(f"FAILED: {name}; see {folders[name] / 'trial.log'}")
     left = len(runs) - len(outcome.done) - len(outcome.failed) - len(outcome.busy)
-    print(f"{len(outcome.done)} runs done now, {left} were done before.")
+    print(f"{counted(len(outcome.done), 'run')} done now, {left} done before.")
     if outcome.failed or outcome.busy:
         print("The same command tries again what is missing.")
         return 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtdense.core.errors import DataError
+from mtdense.core.words import counted
 
 if TYPE_CHECKING:
     from data_modules import DenseDataModule
@@ -52,7 +53,9 @@ def block_sheets(block: ShownBlock) -> list[Picture]:
                 f"{task.replace('_', ' ')}: test images, labels, and predictions by the networks of the first seed"
             )
             names = ", ".join(name for name, _, _ in shown)
-            pictures.append(embedded(path, caption, f"{task} of {len(rows)} test images: image, label, {names}"))
+            pictures.append(
+                embedded(path, caption, f"{task} of {counted(len(rows), 'test image')}: image, label, {names}")
+            )
     return pictures
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, default_collate
 
 from mtdense.core.errors import ConfigError, DataError, MTDenseError
 from mtdense.core.seeds import derive_rng
+from mtdense.core.words import counted
 from mtdense.data.label_masks import BoolArray, LabelMask
 from mtdense.data.sample import Batch, BatchMeta, RawImage, Sample, SampleKey
 from mtdense.data.under_way import UnderWay
@@ -148,7 +149,7 @@ def require_labels(mask: LabelMask, origin: str) -> None:
     without = [task for task, count in mask.counts().items() if count == 0]
     if without:
         raise DataError(
-            f"no training image carries a label of {', '.join(without)} ({origin}, {len(mask.ids)} images)",
+            f"no training image carries a label of {', '.join(without)} ({origin}, {counted(len(mask.ids), 'image')})",
             "Add labels or images, or take the task out of `tasks` (and `mask_tasks`).",
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.words import counted
 
 __all__ = ["LABEL_SETTINGS", "BoolArray", "LabelMask"]
 
@@ -56,7 +57,7 @@ class LabelMask:
         if self.labelled.shape != (len(self.ids), len(self.tasks)) or self.labelled.dtype != np.bool_:
             raise DataError(
                 f"label mask: a table {self.labelled.shape} of {self.labelled.dtype} does not fit "
-                f"{len(self.ids)} images and {len(self.tasks)} tasks",
+                f"{counted(len(self.ids), 'image')} and {counted(len(self.tasks), 'task')}",
                 "Give one boolean row per image and one column per task.",
             )
         self.labelled.setflags(write=False)
@@ -177,7 +178,8 @@ class LabelMask:
         unknown = [name for name in ids if name not in row_of]
         if unknown:
             raise DataError(
-                f"the label mask lacks {len(unknown)} of {len(ids)} images ({', '.join(map(repr, unknown[:3]))})",
+                f"the label mask lacks {len(unknown)} of {counted(len(ids), 'image')} "
+                f"({', '.join(map(repr, unknown[:3]))})",
                 "Use a mask over all of the data set's published training images.",
             )
         rows = np.array([row_of[name] for name in ids], dtype=np.int64)
@@ -204,7 +206,8 @@ def _sorted_table(
         return order, table, np.ones_like(table)
     if eligible.shape != table.shape:
         raise DataError(
-            f"label mask: eligibility {eligible.shape} does not fit {len(ids)} images and {len(tasks)} tasks",
+            f"label mask: eligibility {eligible.shape} does not fit {counted(len(ids), 'image')} "
+            f"and {counted(len(tasks), 'task')}",
             "Give one boolean row per image and one column per task.",
         )
     return order, table, eligible[order]

@@ -19,6 +19,7 @@ import numpy as np
 
 from mtdense.core.errors import DataError
 from mtdense.core.suggest import did_you_mean
+from mtdense.core.words import counted
 from mtdense.data.label_masks import BoolArray, LabelMask
 from mtdense.data.mask_json import MASK_FORMAT, parse_mask_json, write_label_mask
 from mtdense.data.mask_pickle import MAX_BYTES, load_npy, load_torch
@@ -162,7 +163,7 @@ def _check_ids(want: _Wanted, found: Iterable[str], *, complete: bool = True) ->
         if names
     ]
     want.fail(
-        f"lists {len(listed)} images, the data set has {len(known)}: {', '.join(parts)}",
+        f"lists {counted(len(listed), 'image')}, the data set has {len(known)}: {', '.join(parts)}",
         "Use the mask of this data set and this version of it, or restore the data set's published list of images.",
     )
 
@@ -232,7 +233,7 @@ def _from_table(want: _Wanted, array: np.ndarray[Any, Any]) -> tuple[list[str], 
     rows, width = array.shape
     if rows != len(want.ids):
         want.fail(
-            f"has {rows} rows, the data set has {len(want.ids)} training images",
+            f"has {counted(rows, 'row')}, the data set has {counted(len(want.ids), 'training image')}",
             "Use the mask of this data set and this version of it; every published training image has one row.",
         )
     if width != len(columns):

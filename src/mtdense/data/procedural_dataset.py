@@ -11,6 +11,7 @@ import numpy as np
 
 from mtdense.core.errors import ConfigError
 from mtdense.core.progress import track
+from mtdense.core.words import counted
 from mtdense.data.dataset import DenseDataset, has_content
 from mtdense.data.label_masks import BoolArray
 from mtdense.data.procedural import NYUD13_CLASSES, PROCEDURAL_VERSION, ProceduralScenes, Scene
@@ -74,7 +75,7 @@ class ProceduralDataset(DenseDataset):
         if split not in SPLITS:
             raise ConfigError(f"unknown split {split!r}", f"Use one of {', '.join(SPLITS)}.")
         if length < 1:
-            raise ConfigError(f"{length} procedural {split} images", "Ask for at least one.")
+            raise ConfigError(counted(length, f"procedural {split} image"), "Ask for at least one.")
         self.split = split
         self.ids = [f"{split}-{i:06d}" for i in range(length)]
         self.version = f"procedural-{PROCEDURAL_VERSION}-{size[0]}x{size[1]}-seed{seed}"

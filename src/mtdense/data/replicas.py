@@ -10,6 +10,7 @@ from typing import Any
 
 from mtdense.core.errors import ConfigError
 from mtdense.core.suggest import did_you_mean
+from mtdense.core.words import counted
 from mtdense.data.published import PublishedData
 
 __all__ = ["REPLICA_WRITERS", "split_images", "write_replica"]
@@ -69,7 +70,9 @@ def split_images(images: int, published: PublishedData | None) -> tuple[int, int
         ConfigError: Fewer than two images.
     """
     if images < 2:
-        raise ConfigError(f"a replica of {images} images", "Ask for 2 or more: one to train, one for the test.")
+        raise ConfigError(
+            f"a replica of {counted(images, 'image')}", "Ask for 2 or more: one to train, one for the test."
+        )
     counts = {"train": 2, "test": 1} if published is None else published.counts
     test = round(images * counts["test"] / (counts["train"] + counts["test"]))
     test = min(max(test, 1), images - 1)

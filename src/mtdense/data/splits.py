@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.core.seeds import derive_seed
+from mtdense.core.words import counted
 from mtdense.data.io import EXTENSIONS, read_bytes
 
 __all__ = ["SPLITS", "SplitRule", "check_fraction", "hold_out"]
@@ -76,7 +77,7 @@ class SplitRule:
         if split not in chosen:
             raise DataError(f"{root} has no {split} split", f"Name it in split_files or split_folders ({split}: ...).")
         if not chosen[split]:
-            where = self.files.get(split) or self.folders.get(split) or f"{len(stems)} images by lot"
+            where = self.files.get(split) or self.folders.get(split) or f"{counted(len(stems), 'image')} by lot"
             raise DataError(f"the {split} split of {root} is empty ({where})", "Add images, or choose another split.")
         return sorted(chosen[split])
 
@@ -131,7 +132,8 @@ def hold_out(ids: Sequence[str], fraction: float, seed: int) -> tuple[list[str],
     number = max(1, round(fraction * len(ids)))
     if number >= len(ids):
         raise ConfigError(
-            f"val_fraction {fraction} of {len(ids)} images leaves none to train on", "Lower it, or add images."
+            f"val_fraction {fraction} of {counted(len(ids), 'image')} leaves none to train on",
+            "Lower it, or add images.",
         )
     held = set(sorted(ids, key=lambda image_id: derive_seed(seed, "split", image_id))[:number])
     return [image_id for image_id in ids if image_id not in held], [image_id for image_id in ids if image_id in held]

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtdense.core.errors import ConfigError
+from mtdense.core.words import counted
 from mtdense.data.sample import Batch
 from mtdense.models import DenseModule
 from mtdense.models.checkpoint import load
@@ -41,7 +42,7 @@ class ArchitectureFigures(Callback):
 
     def __init__(self, images: int = 4, out: str | None = None, peers: list[str] | None = None) -> None:
         if images < 1:
-            raise ConfigError(f"figures of {images} images", "name 1 or more, or leave the figures out.")
+            raise ConfigError(f"figures of {counted(images, 'image')}", "name 1 or more, or leave the figures out.")
         self.images = images
         self.out = out
         self.peers = peers or []

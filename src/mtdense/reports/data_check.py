@@ -10,6 +10,7 @@ import numpy as np
 
 from mtdense.core.errors import DataError
 from mtdense.core.progress import track
+from mtdense.core.words import counted
 from mtdense.data.dataset import DenseDataset
 from mtdense.data.sample import RawImage
 from mtdense.reports.data_findings import DataCheck, Expected, Finding, PartCheck
@@ -145,7 +146,7 @@ class _Split:
         if not short:
             return None
         if part.expected == self.images.expected:
-            what = f"{len(names)} of {len(self.dataset)} images lack this label"
+            what = f"{len(names)} of {counted(len(self.dataset), 'image')} lack this label"
             return Finding("missing", part.where, what, len(names), tuple(names[:_FEW]), mend)
         # Not every image is to have this label, so that those without it are not the ones at fault.
         what = f"{part.found} found, {part.expected} expected"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from mtdense.core.words import counted
 from mtdense.reports.canonical import write_atomic
 from mtdense.reports.gallery_page import SCRIPT, SCRIPT_HASH, STYLE
 from mtdense.reports.picture_sheet import Panel, shrunk
@@ -112,7 +113,7 @@ class Gallery:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>Predictions: {len(self._cards)} pictures</title>
+<title>Predictions: {counted(len(self._cards), "picture")}</title>
 <style>{STYLE}</style>
 </head>
 <body>

@@ -18,6 +18,7 @@ from PIL import Image
 
 from mtdense.core.errors import MTDenseError
 from mtdense.core.progress import track
+from mtdense.core.words import counted
 from mtdense.data.pictures import Source
 from mtdense.data.sample import RawImage
 from mtdense.reports.canonical import plain, write_atomic
@@ -209,8 +210,12 @@ class PictureRun:
         )
         height, width = self.predictor.size
         model = self.about.get("method", type(self.predictor.model).__name__)
-        files = "1 file" if count == 1 else f"{count} files"
-        return f"{model}, {', '.join(self.predictor.tasks)}; {files}, looked at {looked} ({height} × {width})"
+        unnamed = [name for name, task in self.predictor.tasks.items() if task.spec.get("class_names", ()) is None]
+        names = f"; classes of {', '.join(unnamed)} have numbers: the training gave no class_names" if unnamed else ""
+        return (
+            f"{model}, {', '.join(self.predictor.tasks)}; {counted(count, 'file')}, looked at {looked} "
+            f"({height} × {width}){names}"
+        )
 
     def _manifest(self, complete: bool) -> dict[str, Any]:
         coded = self.wanted.raw == "png16"

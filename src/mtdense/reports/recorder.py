@@ -75,6 +75,8 @@ class RunRecorder(Callback):
         self.selection = selection
         self.variant = variant
         self.ckpt_path = ckpt_path
+        self.record: RunRecord | None = None
+        """What was recorded last, in the first process."""
         self._clock = time.perf_counter()
         self._started = utc_now()
         self._loaded: dict[str, Any] | None = None
@@ -131,7 +133,7 @@ class RunRecorder(Callback):
     def _record(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or trainer.state.fn not in _KINDS:
             return
-        record = self.make_record(trainer, pl_module, _KINDS[trainer.state.fn])
+        self.record = record = self.make_record(trainer, pl_module, _KINDS[trainer.state.fn])
         record.write(record.path_in(Path(trainer.default_root_dir), self._suffix(record, trainer, pl_module)))
 
     def _suffix(self, record: RunRecord, trainer: Trainer, pl_module: LightningModule) -> str:

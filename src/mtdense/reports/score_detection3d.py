@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mtdense.core.errors import DataError
 from mtdense.core.progress import track
+from mtdense.core.words import counted
 from mtdense.data.cityscapes.boxes3d import EVALUATED_LABELS, read_boxes3d, read_detections
 from mtdense.data.cityscapes.detections3d import box_predictions, box_targets, index_box_files
 from mtdense.metrics import DetectionScore
@@ -84,7 +85,7 @@ def _check_files(
     missing = [image for image in ids if image not in pred_files]
     if missing:
         warnings.warn(
-            f"{len(missing)} of {len(ids)} images have no file in {preds} and count as without detections: "
+            f"{len(missing)} of {counted(len(ids), 'image')} have no file in {preds} and count as without detections: "
             f"{_some(missing)}",
             UserWarning,
             stacklevel=3,

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mtdense.reports.canonical import plain
+from mtdense.reports.run_record import RunRecord
 from mtdense.reports.table import Column, ComparisonTable, TableRow, mean_and_deviation
 
-__all__ = ["FORMATS", "print_table", "render", "to_rich"]
+__all__ = ["FORMATS", "print_table", "render", "score_lines", "to_rich"]
 
 # Stored unit -> (printed unit, factor, digits). Units that are not listed are printed as they are.
 _UNITS = {
@@ -29,6 +30,23 @@ _MISSING = "–"
 
 def _unit(column: Column) -> tuple[str, float, int]:
     return _UNITS.get(column.unit, (column.unit, 1.0, 4))
+
+
+def score_lines(record: RunRecord) -> list[str]:
+    """The scores of a test or validation, one a line, in the units of tables; in front the validation's loss and Δm."""
+    rows = []
+    if "val/loss" in record.logged:
+        rows.append(("", "loss", "↓", f"{record.logged['val/loss']:.4f}", ""))
+    if "val/delta_m" in record.logged:
+        rows.append(("", "Δm", "↑", f"{record.logged['val/delta_m']:+.2f}", "%"))
+    for metric in record.metrics:
+        unit, factor, digits = _UNITS.get(metric.unit, (metric.unit, 1.0, 4))
+        arrow = "↑" if metric.higher_is_better else "↓"
+        rows.append((metric.task, metric.name, arrow, f"{metric.value * factor:.{digits}f}", unit))
+    if not rows:
+        return []
+    task, name, _, value, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [f"{t:<{task}}  {n:<{name}} {arrow}  {v:>{value}} {unit}".strip() for t, n, arrow, v, unit in rows]
 
 
 def _heading(column: Column) -> str:

@@ -329,7 +329,7 @@ def test_another_configuration_is_refused_or_done_again(tmp_path: Path, prepared
     stranger = swapped.trial(network("fancy"), "low", 0)
     stranger.checkpoint.parent.mkdir(parents=True)
     stranger.checkpoint.touch()
-    with pytest.raises(ConfigError, match="1 runs in"):
+    with pytest.raises(ConfigError, match="1 run in"):
         go(swapped, "fancy")
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from mtdense.core.errors import DataError
+from mtdense.core.words import counted
 from mtdense.data.location import Location
 from mtdense.data.pascal.facts import TEST_NEW_IMAGES, TEST_NEW_SHA256, TEST_NEW_WHERE
 from mtdense.data.published import read_list
@@ -36,7 +37,7 @@ def read_test_new(path: Location, *, replica: bool) -> frozenset[str]:
     ids = read_list(path, TEST_NEW_WHERE)
     if not replica and ids_checksum(ids) != TEST_NEW_SHA256:
         raise DataError(
-            f"{path} names {len(ids)} images and is not the published list of {TEST_NEW_IMAGES}",
+            f"{path} names {counted(len(ids), 'image')} and is not the published list of {TEST_NEW_IMAGES}",
             f"Copy it again, or set `edge_images: all`. {TEST_NEW_WHERE}",
         )
     return frozenset(ids)

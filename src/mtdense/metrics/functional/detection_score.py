@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtdense.core.errors import DataError
+from mtdense.core.words import counted
 from mtdense.geometry.boxes import Boxes3D
 from mtdense.geometry.quaternions import yaw_pitch_roll
 from mtdense.metrics.functional.detection_boxes import BoxPredictions, BoxTargets, in_vehicle_frame
@@ -104,7 +105,7 @@ def detection_score_update(
     """
     if len(preds) != len(targets):
         raise DataError(
-            f"predictions of {len(preds)} images cannot be scored against targets of {len(targets)}",
+            f"predictions of {counted(len(preds), 'image')} cannot be scored against targets of {len(targets)}",
             "Give both for each image, empty ones included.",
         )
     sums = DetectionSums.zeros(num_classes)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtdense.core.errors import ConfigError, DataError
+from mtdense.core.words import counted
 from mtdense.reports.evidence.jobs import KEEP, Progress, clear_run, training_job
 from mtdense.reports.evidence.runner import GRACE_SECONDS, Job, cores, pinned, run_jobs, sole_use
 from mtdense.reports.evidence.selection import choose
@@ -153,7 +154,7 @@ class _Session:
         keys = differing_keys(others[0])
         different = others[0].ended_otherwise() if not keys else f"different: {', '.join(keys[:6])}"
         raise ConfigError(
-            f"{len(others)} runs in {self.comparison.out} have another configuration than "
+            f"{counted(len(others), 'run')} in {self.comparison.out} of another configuration than "
             f"{self.comparison.plan.source} says now, first {others[0].id}" + (f" ({different})" if different else ""),
             "choose another `--out`, or do them again with `--overwrite`.",
         )

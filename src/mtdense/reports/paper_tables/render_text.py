@@ -19,11 +19,17 @@ from mtdense.reports.paper_tables.shown import ShownTable
 __all__ = ["markdown", "status", "terminal", "title"]
 
 _HEADS = ("method", "backbone", "")
+_INFERRED = "inferred: "
 
 
 def title(shown: ShownTable) -> str:
-    """Such as "bridgenet-4: BridgeNet, Table inferred: IV"."""
-    return f"{shown.table.id}: {shown.table.paper}, table {shown.table.table}"
+    """Such as "bridgenet-4: BridgeNet, Table IV (number inferred)"; "..., abstract" where there is no table."""
+    number = shown.table.table
+    inferred = number.startswith(_INFERRED)
+    name = number.removeprefix(_INFERRED)
+    if name[:1].isdigit() or inferred:
+        name = f"Table {name}"
+    return f"{shown.table.id}: {shown.table.paper}, {name}" + (" (number inferred)" if inferred else "")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 
 from mtdense.core.configs import merged_configs
 from mtdense.core.errors import ConfigError, MTDenseError
+from mtdense.core.words import counted
 from mtdense.models.checkpoint import resolve_class
 from mtdense.reports.canonical import plain
 from mtdense.reports.run_record import RunRecord
@@ -62,7 +63,7 @@ def trained_otherwise(config: Mapping[str, Any], record: RunRecord) -> str | Non
             return "a training on an unknown number of devices, so that nobody knows its batch"
         found, wanted = global_batch(record.config, world), global_batch(config)
         if found != wanted:
-            return f"a training of batches of {found} images ({world} devices), not of {wanted}"
+            return f"a training of batches of {counted(found, 'image')} ({counted(world, 'device')}), not of {wanted}"
     different = sorted(_different(config, record.config))
     return f"a training of another configuration: {', '.join(different[:6])}" if different else None
 
