@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import Logger
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -80,6 +81,39 @@ def test_loading_peers_draws_no_random_number(tmp_path: Path) -> None:
         callback.setup(trainer(tmp_path, []), peer, "fit")
         after.append(torch.rand(1).item())
     assert after[0] == after[1]
+
+
+class Gallery(Logger):
+    """A logger that takes pictures, such as W&B's."""
+
+    name = version = "gallery"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: dict[str, list[str]] = {}
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        pass
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def log_image(self, key: str, images: list[str], step: int | None = None) -> None:
+        self.taken[key] = images
+
+
+def test_loggers_get_pictures_only_if_asked(tmp_path: Path) -> None:
+    model = Drawing(tasks=SPECS, backbone="tiny", preset="tiny")
+    for upload, keys in ((False, []), (True, ["figures/predictions", "figures/rows", "figures/peer/rows"])):
+        gallery, callback = Gallery(), ArchitectureFigures(images=2, upload=upload)
+        callback._loaded = {"peer": model}
+        run = trainer(tmp_path, [callback])
+        run.loggers = [gallery]
+        run.predict(model, loader())
+        assert list(gallery.taken) == keys
+        assert all(Path(file).is_file() for files in gallery.taken.values() for file in files)
+    # Figures of other networks lie in folders of their own.
+    assert (tmp_path / "figures" / "peer" / "rows.png").is_file()
 
 
 def test_first_images_cuts_all_that_belongs_to_them() -> None:

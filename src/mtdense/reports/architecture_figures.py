@@ -27,25 +27,30 @@ class ArchitectureFigures(Callback):
 
     Each validation of `fit` writes RUN/figures/step-NNNNNN/, `predict` writes OUT/figures/: `predictions.png`, one
     file for each picture of `DenseModule.figures` (for example the affinities of Prototype to its slots), and, where
-    the architecture has numbers of its own (TIF), `numbers.json` with those of the images drawn. Loggers with
-    `log_image` (W&B) get the pictures too. The network runs once more on these images, which changes nothing of the
-    training. `mtdense diagnose` does the same for checkpoints, over a whole data set.
+    the architecture has numbers of its own (TIF), `numbers.json` with those of the images drawn. Pictures of peers lie
+    in a folder of each (BridgeNet's Figure 9 sets `refined.png` beside MTI-Net's). The network runs once more on these
+    images, which changes nothing of the training. `mtdense diagnose` does the same for checkpoints, over a whole data
+    set.
 
     Args:
         images: Number of images, from the first of the data set on; at most one batch.
         out: Folder to write to; None is RUN/figures.
         peers: Checkpoints of other networks, whose predictions stand beside these.
+        upload: Give the pictures to loggers with `log_image`, too: W&B sends them to its server unless it is offline.
 
     Raises:
         ConfigError: `images` is not positive.
     """
 
-    def __init__(self, images: int = 4, out: str | None = None, peers: list[str] | None = None) -> None:
+    def __init__(
+        self, images: int = 4, out: str | None = None, peers: list[str] | None = None, upload: bool = False
+    ) -> None:
         if images < 1:
             raise ConfigError(f"figures of {counted(images, 'image')}", "name 1 or more, or leave the figures out.")
         self.images = images
         self.out = out
         self.peers = peers or []
+        self.upload = upload
         self._loaded: dict[str, DenseModule] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -99,7 +104,11 @@ class ArchitectureFigures(Callback):
             outputs = module.run_network(few)
             predictions = module.predictions(outputs, size, few)
             pictures = dict(module.figures(few, outputs))
-            peers = {peer: other.to(few["image"].device).predict_batch(few) for peer, other in self._loaded.items()}
+            peers = {}
+            for peer, other in self._loaded.items():
+                seen = other.to(few["image"].device).run_network(few)
+                peers[peer] = other.predictions(seen, size, few)
+                pictures |= {f"{peer}/{name}": picture for name, picture in other.figures(few, seen).items()}
         folder = Path(self.out or Path(trainer.default_root_dir) / "figures") / name
         rows = rows_from_batch(few, predictions, peers=peers)
         files = [contact_sheet(rows, module.tasks, folder / "predictions.png"), *write_figures(pictures, folder)]
@@ -108,8 +117,9 @@ class ArchitectureFigures(Callback):
             numbers.add(few["id"], module.diagnostics(few, outputs))
             told = {"tasks": list(module.tasks), "numbers": numbers.summary()}
             write_atomic(folder / "numbers.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if self.upload else ():
             log_image = getattr(logger, "log_image", None)
             if log_image is not None:
                 for file in files:
-                    log_image(key=f"figures/{file.stem}", images=[str(file)], step=trainer.global_step)
+                    key = f"figures/{file.relative_to(folder).with_suffix('').as_posix()}"
+                    log_image(key=key, images=[str(file)], step=trainer.global_step)

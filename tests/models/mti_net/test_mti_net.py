@@ -141,3 +141,29 @@ def test_all_five_predictions_are_supervised() -> None:
 def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         MTINet(tasks=SPECS, backbone="tiny", **options)
+
+
+def test_figure_shows_where_a_task_has_a_strong_feature() -> None:
+    """What the heads read, a picture per task: bright where a feature is long, for the batch's first image."""
+    torch.manual_seed(0)
+    model = MTINet(tasks=SPECS, backbone="tiny", preset="tiny").eval()
+    batch = make_batch(size=(64, 96))
+    with torch.no_grad():
+        read: dict[str, torch.Tensor] = {}
+        for name, head in model.network.heads.items():
+            head.register_forward_pre_hook(lambda _, x, n=name: read.__setitem__(n, x[0][0]))
+        outputs = model.run_network(batch)
+        pictures = model.figures(batch, outputs)
+    # Three tasks of 112 x 168, and a white line between them.
+    assert set(pictures) == {"refined"} and pictures["refined"].shape == (112, 3 * 168 + 4, 3)
+    for place, name in enumerate(SPECS):
+        strength = read[name].norm(dim=0)
+        height, width = strength.shape
+        tile = pictures["refined"][:, place * 170 : place * 170 + 168].astype(int).sum(-1)
+        at = [((2 * i + 1) * 56 // height, (2 * j + 1) * 84 // width) for i, j in divmods(strength)]
+        assert tile[at[0]] == tile.max() and tile[at[1]] == tile.min()
+
+
+def divmods(x: torch.Tensor) -> list[tuple[int, int]]:
+    """Places of the largest and the smallest value."""
+    return [divmod(int(place), x.shape[1]) for place in (x.argmax(), x.argmin())]

@@ -1,4 +1,4 @@
-"""Pictures of BridgeNet's features (figures 3, 9 and 10 of the paper)."""
+"""Pictures of BridgeNet's features (figures 3 and 10 of the paper)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch.nn.functional as F
 from torch import Tensor
 
-from mtdense.tasks.colours import beside, draw_scale
+from mtdense.models.feature_pictures import draw_map, strengths
+from mtdense.tasks.colours import beside
 
-__all__ = ["draw_stages", "draw_tasks", "draw_tpp"]
+__all__ = ["draw_stages", "draw_tpp"]
 
 Picture = npt.NDArray[np.uint8]
 
 _GAP = 2
-_HEIGHT = 112
 
 
 def draw_tpp(attention: Tensor, before: Tensor, after: Tensor, tasks: int) -> Picture:
@@ -29,16 +28,11 @@ def draw_tpp(attention: Tensor, before: Tensor, after: Tensor, tasks: int) -> Pi
         tasks: Number of tasks.
     """
     rows = [
-        [_draw(x) for x in attention.float().mean((1, 2))],
-        [_draw(x) for x in _strengths(before, tasks)],
-        [_draw(x) for x in _strengths(after, tasks)],
+        [draw_map(x) for x in attention.float().mean((1, 2))],
+        [draw_map(x) for x in strengths(before, tasks)],
+        [draw_map(x) for x in strengths(after, tasks)],
     ]
     return _stack([beside(row) for row in rows])
-
-
-def draw_tasks(x: Tensor, tasks: int) -> Picture:
-    """Figure 9: the strength of each task's feature, (T * C, h, w), side by side."""
-    return beside([_draw(strength) for strength in _strengths(x, tasks)])
 
 
 def draw_stages(stages: Sequence[Sequence[Tensor | None]], tasks: int) -> Picture:
@@ -50,27 +44,11 @@ def draw_stages(stages: Sequence[Sequence[Tensor | None]], tasks: int) -> Pictur
     """
     rows = []
     for generic, bridge, x in stages:
-        shown = [strength for part in (generic, bridge) if part is not None for strength in _strengths(part, 1)]
+        shown = [strength for part in (generic, bridge) if part is not None for strength in strengths(part, 1)]
         if x is not None:
-            shown += _strengths(x, tasks)
-        rows.append(beside([_draw(strength) for strength in shown]))
+            shown += strengths(x, tasks)
+        rows.append(beside([draw_map(strength) for strength in shown]))
     return _stack(rows)
-
-
-def _strengths(x: Tensor, tasks: int) -> list[Tensor]:
-    """The length of the feature vector at each place, for each task."""
-    return list(x.detach().float().unflatten(0, (tasks, -1)).norm(dim=1))
-
-
-def _draw(values: Tensor) -> Picture:
-    """A map (h, w) from its lowest value, dark, to its highest, bright, enlarged to one height."""
-    values = values.detach().float().cpu()
-    low, high = values.min(), values.max()
-    scaled = (values - low) / (high - low).clamp_min(1e-12)
-    height, width = scaled.shape
-    size = (_HEIGHT, max(1, round(_HEIGHT * width / height)))
-    grown = F.interpolate(scaled[None, None], size=size, mode="nearest")[0, 0].numpy()
-    return draw_scale(grown, np.ones(grown.shape, dtype=bool))
 
 
 def _stack(rows: Sequence[Picture]) -> Picture:

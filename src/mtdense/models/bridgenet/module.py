@@ -8,10 +8,11 @@ from torch import nn
 
 from mtdense.data.sample import Batch
 from mtdense.models.base import DenseModule
-from mtdense.models.bridgenet.figures import draw_stages, draw_tasks, draw_tpp
+from mtdense.models.bridgenet.figures import draw_stages, draw_tpp
 from mtdense.models.bridgenet.network import BridgeNetwork
 from mtdense.models.bridgenet.options import PresetName, Refinement, TFRSize, make_plan
 from mtdense.models.bridgenet.tfr import ConcatForm
+from mtdense.models.feature_pictures import draw_tasks
 from mtdense.models.outputs import Outputs
 from mtdense.tasks.base import ArrayAny
 
@@ -87,7 +88,8 @@ class BridgeNet(DenseModule):
         """The paper's figures 3, 9 and 10 for the batch's first image; tasks from left to right in the model's order.
 
         `tpp`: attention over the image, feature before TPP, feature after. `stages`: a row per stage, with generic
-        feature, bridge feature and the tasks' features. `refined`: the tasks' features after the last stage.
+        feature, bridge feature and the tasks' features. `refined`: the tasks' features after the last stage (Figure 9;
+        `MTINet.figures` has those beside which the paper sets them).
         """
         features, tasks = outputs.features, len(self.tasks)
         stages = features["stages"]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import nn
 
 from mtdense.core.errors import ConfigError
+from mtdense.data.sample import Batch
 from mtdense.models.agreement import check_choice
 from mtdense.models.base import DenseModule
+from mtdense.models.feature_pictures import draw_tasks
 from mtdense.models.mti_net.network import AttentionGroups, MTINetNetwork
+from mtdense.models.outputs import Outputs
+from mtdense.tasks.base import ArrayAny
 
 __all__ = ["PRESETS", "MTINet"]
 
@@ -58,3 +63,14 @@ class MTINet(DenseModule):
         widths = h["widths"] or [c if limit is None else min(c, limit) for c in backbone.channels]
         outputs = {name: task.num_outputs for name, task in self.tasks.items()}
         return MTINetNetwork(backbone, outputs, widths, h["attention_groups"])
+
+    def figures(self, batch: Batch, outputs: Outputs) -> dict[str, ArrayAny]:
+        """`refined`: the features that the batch's first image is predicted from, tasks in the model's order.
+
+        Distilled at each scale and fused: what BridgeNet's Figure 9 sets beside its own. For networks in evaluation
+        mode.
+        """
+        # Not kept by the network: at a quarter of the image's size and as wide as all scales together they are large.
+        scales = outputs.features["distilled"]
+        fused = [fusion([x[name][:1] for x in scales]) for name, fusion in self.network.fusion.items()]
+        return {"refined": draw_tasks(torch.cat(fused, dim=1)[0], len(fused))}

@@ -147,7 +147,8 @@ class MTINetNetwork(nn.Module):
     def forward(self, image: Tensor) -> Outputs:
         """Normalised images (B, 3, H, W) to logits at the finest map's stride.
 
-        `preliminary` holds the first predictions, the finest scale first.
+        `preliminary` holds the first predictions, `features["distilled"]` {task: feature} of each scale, the finest
+        scale first.
         """
         maps = self.backbone(image)
         features: list[dict[str, Tensor]] = [{}] * 4
@@ -159,4 +160,4 @@ class MTINetNetwork(nn.Module):
                 propagated = self.propagation[i - 1](features[i])
         distilled = [layer(x) for layer, x in zip(self.distillation, features, strict=True)]
         final = {name: head(self.fusion[name]([x[name] for x in distilled])) for name, head in self.heads.items()}
-        return Outputs(final=final, preliminary=first)
+        return Outputs(final=final, preliminary=first, features={"distilled": distilled})
