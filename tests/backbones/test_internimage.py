@@ -13,6 +13,7 @@ from mtdense.backbones import InternImage, create_backbone
 from mtdense.core.errors import CheckpointError, ConfigError
 from tests.backbones.backbone_tester import BackboneTester
 from tests.backbones.golden import assert_golden, formula, picture
+from tests.models.bridgenet.manifest import read_manifest
 
 SMALL: dict[str, Any] = {"channels": 16, "depths": (1, 2, 2, 1), "groups": (1, 2, 4, 8)}
 
@@ -57,6 +58,15 @@ def test_official_checkpoints_are_never_loaded_in_part(tmp_path: Path) -> None:
         create_backbone("internimage_b", checkpoint=str(tmp_path / "official.pth"), overrides=SMALL)
     for text in ("levels.2.blocks.1.gamma2", "levels.1.norm.0.weight", "levels.0.blocks.0.dcn.offset.weight"):
         assert text in str(caught.value)
+
+
+def test_manifest_of_the_public_class() -> None:
+    """All names and shapes of InternImage-L, as BridgeNet's public code holds it."""
+    whole = read_manifest(Path(__file__).parents[1] / "models/bridgenet/official_pascal_internimage_l.txt")
+    public = {name.removeprefix("backbone."): shape for name, shape in whole.items() if name.startswith("backbone.")}
+    with torch.device("meta"):
+        state = create_backbone("internimage_l").state_dict()
+    assert len(public) > 500 and {key: tuple(value.shape) for key, value in state.items()} == public
 
 
 def test_shapes_of_the_published_checkpoint() -> None:
