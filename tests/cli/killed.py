@@ -32,6 +32,7 @@ import mtdense  # noqa: F401 - first, for its torchvision guard
 # isort: split
 
 import torch
+import yaml
 
 from mtdense.cli.lightning_cli import run_lightning  # noqa: F401 - imported before the children are forked
 from mtdense.cli.main import main
@@ -142,6 +143,10 @@ def run_once(arguments: list[str], folder: Path, moment: str | None) -> int:
         if path.suffix == ".ckpt":  # what looks good is good
             checkpoint_io.check_file(path)
             torch.load(path, weights_only=True)
+    for path in (folder / "run").rglob("*.json"):
+        json.loads(path.read_text())
+    for path in (folder / "run").rglob("*.yaml"):
+        assert isinstance(yaml.safe_load(path.read_text()), dict), path
     print(f"{folder.name} {moment or 'to the end'}: exit code {code}, left {[path.name for path in left]}", flush=True)
     return code
 

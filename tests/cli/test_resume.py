@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tests.conftest import CONF
 KILLED = Path(__file__).with_name("killed.py")
 ROOT = Path(__file__).parents[2]
 CONFIG = ("--config", "procedural/one-label/mtl_baseline-resnet18.yaml", "--config", str(CONF / "tiny.yaml"))
-# 13 batches per epoch, so that epochs end between saves, at saves and at validations.
+EPOCH = 13
+# That many batches per epoch, so that epochs end between saves, at saves and at validations.
 LONG = ("--trainer.max_steps", "60", "--trainer.val_check_interval", "15", "--save_every", "6")
 DATA = ("--data.train_images", "52", "--data.val_images", "9", "--data.num_workers", "2")
 
@@ -136,7 +138,13 @@ def test_a_run_bounded_by_epochs_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path: Path) -> None:
-    assert sum(map(len, KILLS)) == 20
+    moments = [moment.split(":") for run in KILLS for moment in run]
+    assert len(moments) == 20
+    kinds = Counter(kind for kind, *_ in moments)
+    assert kinds["save"] >= 5 and kinds["validation"] >= 5
+    # Neither an epoch's first step nor its last.
+    inside = [step for kind, step, *_ in moments if kind == "batch" and int(step) % EPOCH not in (0, EPOCH - 1)]
+    assert len(inside) >= 5
     first, others = run_killed(tmp_path, KILLS)
     for moments, other in zip(KILLS, others, strict=True):
         assert_same(first, other, "+".join(moments))

@@ -10,6 +10,8 @@ import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
+from mtdense.reports.canonical import write_atomic
+
 __all__ = ["SaveConfig"]
 
 
@@ -32,7 +34,7 @@ class SaveConfig(SaveConfigCallback):
             return
         folder = Path(trainer.default_root_dir if stage == "fit" else self.config["log_dir"])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / self.config_filename).write_text(self.text, encoding="utf-8")
+        write_atomic(folder / self.config_filename, self.text)  # half a YAML file often is a good one of something else
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(yaml.safe_load(self.text), allow_val_change=True)
