@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
@@ -11,11 +13,18 @@ from tests.models.exact_ranks_worker import build, micro_batch
 from tests.models.helpers import share
 
 STEPS = 3
+# Small backbones of the form of those that are sharded in earnest.
+_VIT = {"backbone": "vit_base", "backbone_options": {"overrides": {"embed_dim": 16, "depth": 4, "num_heads": 2}}}
+_INTERNIMAGE = {"channels": 8, "depths": [1, 1, 1, 1], "groups": [1, 2, 4, 8]}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "BridgeNet-vit": {**_VIT, "input_size": [64, 80]},
+    "BridgeNet-internimage": {"backbone": "internimage_l", "backbone_options": {"overrides": _INTERNIMAGE}},
+}
 
 
 def train(name: str, rank: int, world: int) -> dict[str, Tensor]:
     """{what: values}, whole; plain SGD."""
-    model = build(name)
+    model = build("BridgeNet", **OPTIONS[name]) if name in OPTIONS else build(name)
     if world > 1:
         fully_shard(model.network, mesh=init_device_mesh("cpu", (world,)))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
