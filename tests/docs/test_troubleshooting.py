@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from collections.abc import Callable
+import signal
+import traceback
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import get_worker_info
 
+from mtdense.cli import failures
+from mtdense.core.errors import LostRankError
+from mtdense.data import RawImage
+from mtdense.data.folder import FolderDataset
+from mtdense.models import DenseModule
 from tests.cli.test_lightning import MULTI, SMALL, trained
 
 __all__ = ["trained"]
@@ -109,6 +120,64 @@ def other_weights(main: Main, tmp: Path, trained: Path) -> str:
     return main("fit", *MULTI, *SMALL, "--run_dir", tmp / "run", *options)[1]
 
 
+def damaged_checkpoint(main: Main, tmp: Path, trained: Path) -> str:
+    (tmp / "last.ckpt").write_bytes(trained.read_bytes()[:1000])
+    return main("test", "--ckpt_path", tmp / "last.ckpt")[1]
+
+
+def infinite_gradient(main: Main, tmp: Path, trained: Path) -> str:
+    def spoil(self: DenseModule) -> None:
+        next(p.grad for p in self.parameters() if p.grad is not None).fill_(float("inf"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DenseModule, "on_after_backward", spoil)
+        return main("fit", *MULTI, *SMALL, "--run_dir", tmp / "run")[1]
+
+
+def dead_worker(main: Main, tmp: Path, trained: Path) -> str:
+    load = FolderDataset.load
+
+    def die(self: FolderDataset, index: int, tasks: Collection[str]) -> RawImage:
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(self, index, tasks)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderDataset, "load", die)
+        return main(*folder(tmp / "data"), "--data.num_workers", "1", "--run_dir", tmp / "run")[1]
+
+
+def no_memory(main: Main, tmp: Path, trained: Path) -> str:
+    def fail(self: DenseModule, *arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DenseModule, "training_step", fail)
+        with pytest.raises(torch.OutOfMemoryError) as caught:
+            main("fit", *MULTI, *SMALL, "--run_dir", tmp / "run")
+    return "".join(traceback.format_exception_only(caught.value))  # what Python prints at the end
+
+
+def full_disk(main: Main, tmp: Path, trained: Path) -> str:
+    def fail(content: object, stream: IO[bytes]) -> None:
+        stream.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", fail)
+        return main("fit", *MULTI, *SMALL, "--run_dir", tmp / "run")[1]
+
+
+def lost_rank(main: Main, tmp: Path, trained: Path) -> str:
+    """Of a whole run see `tests/cli/test_lost_rank.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(failures, "world_size", lambda: 2)
+        patch.setattr(torch.distributed, "get_rank", lambda: 0)
+        with pytest.raises(LostRankError) as caught, failures.explained():
+            raise RuntimeError("[gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:1")
+    return str(caught.value)
+
+
 PRODUCERS = [
     no_folder,
     damaged_picture,
@@ -124,6 +193,12 @@ PRODUCERS = [
     loss_not_finite,
     unreadable_weights,
     other_weights,
+    damaged_checkpoint,
+    infinite_gradient,
+    dead_worker,
+    no_memory,
+    full_disk,
+    lost_rank,
 ]
 
 
