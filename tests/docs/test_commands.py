@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 import shlex
@@ -23,6 +24,8 @@ PAGES = sorted(
     key=lambda page: page.as_posix(),
 )
 FENCE = re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+INLINE = re.compile(r"`(mtdense [^`]+)`")
 
 # Options of the run itself, which only a parser of five seconds knows.
 RUN_OPTIONS = {
@@ -52,7 +55,17 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                     yield page.relative_to(ROOT).as_posix(), words[:end]
 
 
+def inline_commands() -> Iterator[tuple[str, list[str]]]:
+    """(page, words) of each `mtdense` command in the text, as in docs/questions.md; arguments may be left out."""
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for span in INLINE.findall(text):
+            if not re.search(r"[|…]|\.\.\.|, ", re.sub(r"'[^']*'|\[[^]]*\]|\{[^}]*\}", "", span)):  # several at once
+                yield page.relative_to(ROOT).as_posix(), shlex.split(" ".join(span.split()))[1:]
+
+
 ALL = list(commands())
+INLINE_ALL = list(inline_commands())
 
 
 def test_there_are_commands_on_the_pages() -> None:
@@ -62,7 +75,7 @@ def test_there_are_commands_on_the_pages() -> None:
 @pytest.mark.parametrize("page, words", ALL, ids=[f"{page}-{number}" for number, (page, _) in enumerate(ALL)])
 def test_a_command_on_a_page_is_one(page: str, words: list[str]) -> None:
     for name in take_option(words, "--config", "-c")[0]:
-        if "/" in name and not name.startswith(("runs/", "my", "~")):
+        if "/" in name and not name.startswith(("runs/", "my", "~", "RUN/")):
             resolve_experiment(name)
     if words[0] in LIGHTNING:
         check_lightning(words)
@@ -75,12 +88,12 @@ def test_a_command_on_a_page_is_one(page: str, words: list[str]) -> None:
 def check_lightning(words: list[str]) -> None:
     """Options of fit, validate, test and predict: of the run, or of the class that the configuration names."""
     names, rest = take_option(words[1:], "--config", "-c")
-    shipped = [name for name in names if "/" in name and not name.startswith(("runs/", "my", "~"))]
+    shipped = [name for name in names if "/" in name and not name.startswith(("runs/", "my", "~", "RUN/"))]
     config = merged_configs(shipped)
     for word in rest:
         if not word.startswith("--"):
             continue
-        section, _, key = word[2:].split("=")[0].partition(".")
+        section, _, key = word[2:].split("=")[0].replace("-", "_").partition(".")
         if section in {"model", "data"} and key and key != "help":
             path = (config.get(section) or {}).get("class_path")
             assert key.split(".")[0].rstrip("+") in arguments(section, path), word
@@ -88,6 +101,33 @@ def check_lightning(words: list[str]) -> None:
             assert section in {*RUN_OPTIONS, "model", "data", "trainer", "seed_everything", "help", "allow_module"}, (
                 word
             )
+
+
+@pytest.mark.parametrize(
+    "page, words", INLINE_ALL, ids=[f"{page}-{number}" for number, (page, _) in enumerate(INLINE_ALL)]
+)
+def test_a_command_in_the_text_is_one(page: str, words: list[str]) -> None:
+    for name in take_option(words, "--config", "-c")[0]:
+        if "/" in name and not name.startswith(("runs/", "my", "~", "RUN/")):
+            resolve_experiment(name)
+    if words[0] in LIGHTNING:
+        check_lightning(words)
+    else:
+        check_words(words)
+
+
+def check_words(words: list[str]) -> None:
+    """Actions and options are ones that the command has."""
+    parser, rest = command_parser(), list(words)
+    while actions := [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]:
+        if not rest or rest[0].startswith("-") or rest[0].isupper():  # TASK stands for any
+            break
+        assert rest[0] in actions[0].choices, words
+        parser = actions[0].choices[rest.pop(0)]
+    for word in rest:
+        if word.startswith("--"):
+            foreign = parser.get_default("takes_options") and word.split(".")[0] in {"--model", "--data", "--trainer"}
+            assert foreign or word.split("=")[0] in parser._option_string_actions, f"{word} of {words}"
 
 
 def arguments(section: str, path: str | None) -> set[str]:
@@ -102,6 +142,10 @@ def arguments(section: str, path: str | None) -> set[str]:
 
 
 def test_an_unknown_option_would_be_found() -> None:
+    assert len(INLINE_ALL) >= 50
+    for wrong in (["score", "edge"], ["score", "edges", "--nonsense"], ["tables"], ["predict", "--model.nonsense"]):
+        with pytest.raises(AssertionError):
+            check_words(wrong) if wrong[0] not in LIGHTNING else check_lightning(wrong)
     with pytest.raises(SystemExit):
         command_parser().parse_args(["score", "edges", "--nonsense"])
     with pytest.raises(AssertionError):
