@@ -305,9 +305,37 @@ print(*[resolve_experiment(name).relative_to(experiments_root()).as_posix() for 
     assert names.split() == shipped and shipped
 
 
-def test_the_program_works_from_the_wheel_alone(site: Path, tmp_path: Path) -> None:
-    """Train, test and predict in an empty folder, by the installed files and no others."""
-    environment = dict(os.environ, PYTHONPATH=str(site), OMP_NUM_THREADS="1")
+def needed(distribution: metadata.Distribution, extras: set[str], found: dict[str, metadata.Distribution]) -> None:
+    """Adds what a distribution requires here, and what that requires."""
+    for requirement in map(Requirement, distribution.requires or []):
+        marker, name = requirement.marker, canonicalize_name(requirement.name)
+        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in {"", *extras}):
+            continue
+        if name not in found or requirement.extras:
+            found[name] = metadata.distribution(name)
+            needed(found[name], requirement.extras, found)
+
+
+@pytest.fixture(scope="module")
+def required(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Links to what the wheel says that it requires, and to nothing else of the environment: no extra, no tool."""
+    folder = tmp_path_factory.mktemp("required")
+    (info,) = site.glob("mtdense-*.dist-info")
+    found: dict[str, metadata.Distribution] = {}
+    needed(metadata.Distribution.at(info), set(), found)
+    for distribution in found.values():
+        tops = {file.parts[0] for file in distribution.files or [] if file.parts[0] not in ("..", "__pycache__")}
+        for top in tops:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(Path(str(distribution.locate_file(top))))
+    names = {path.name for path in folder.iterdir()}
+    assert {"torch", "lightning", "timm"} <= names and not {"pytest", "hypothesis", "onnx", "sphinx"} & names
+    return folder
+
+
+def test_the_program_works_from_the_wheel_alone(site: Path, required: Path, tmp_path: Path) -> None:
+    """Train, test and predict in an empty folder, by the wheel and what it requires, and no other package (-S)."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(site), str(required)]), OMP_NUM_THREADS="1")
     Image.fromarray(np.full((40, 60, 3), 127, np.uint8)).save(tmp_path / "room.png")
     tiny = ["--model.backbone=tiny", "--model.preset=tiny", "--data.train_images=8", "--data.test_images=4"]
     few = [
@@ -323,7 +351,7 @@ def test_the_program_works_from_the_wheel_alone(site: Path, tmp_path: Path) -> N
         ["test", *last, "--trainer.accelerator=cpu"],
         ["predict", *last, "--images", "room.png", "--out", "out"],
     ):
-        run = [sys.executable, "-m", "mtdense", *command]
+        run = [sys.executable, "-S", "-m", "mtdense", *command]
         done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "records" / "test.json").is_file() and (tmp_path / "out" / "index.html").is_file()
