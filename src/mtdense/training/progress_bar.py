@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 __all__ = ["ProgressBar"]
 
+Shown = dict[str, int | str | float | dict[str, float]]
+
 
 class ProgressBar(RichProgressBar):
-    """Lightning's, without the number of epochs where steps end the training: "Epoch 6", not "Epoch 6/-2"."""
+    """Lightning's, but where steps end the training, it says "Epoch 6", not "Epoch 6/-2".
+
+    And what stands beside it is read only as often as it is logged while a network trains: Lightning's reads it after
+    every step, and so waits for the GPU to finish each.
+    """
+
+    _shown: Shown | None = None
+    _steps = 0
 
     @classmethod
     def instead_of(cls, callback: Callback) -> Callback:
@@ -21,6 +31,14 @@ class ProgressBar(RichProgressBar):
         bar = cls()
         vars(bar).update(vars(callback))
         return bar
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Shown:
+        """What stands beside the bar, as it was when last read."""
+        often: int = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if self._shown is None or not trainer.training or self._steps % often == 0:
+            self._shown = super().get_metrics(trainer, pl_module)
+        self._steps += int(trainer.training)
+        return self._shown
 
     def _get_train_description(self, current_epoch: int) -> str:
         if self.trainer.max_epochs != -1:
