@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mtdense.cli.bench_train import all_architectures
+from mtdense.cli.bench_train_table import ratios
 from mtdense.cli.main import main
 
 Main = Callable[..., tuple[int, str]]
@@ -51,6 +54,13 @@ def test_checkpointing_beside_plain(mtdense_main: Main, tmp_path: Path) -> None:
     assert plain["name"] == f"{MULTI} (plain)" and recomputed["loss"] == plain["loss"]
     # What is done again counts again.
     assert recomputed["flops"] > plain["flops"]
+
+
+def test_ratios_are_to_the_same_experiment() -> None:
+    rows: list[Any] = [SimpleNamespace(name=n, seconds=s) for n, s in (("a (plain)", 2.0), ("a", 1.0))]
+    rows += [SimpleNamespace(name=n, seconds=s) for n, s in (("b (plain)", 8.0), ("b", 2.0))]
+    assert ratios(rows) == {"a (plain)": 1.0, "a": 0.5, "b (plain)": 4.0, "b": 0.25}
+    assert ratios([rows[1], rows[3]]) == {"a": 1.0, "b": 2.0}
 
 
 def test_all_architectures_are_there() -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtdense.cli.bench_train_table import PLAIN, cells, markdown, ratios
 from mtdense.cli.outputs import check_output
 from mtdense.core.errors import ConfigError
 
@@ -93,7 +94,6 @@ def run_train(args: argparse.Namespace) -> int:
         ConfigError: A number below one, an unknown device, experiments of different tasks, or a file that cannot be
             written.
     """
-    from mtdense.cli.bench_train_table import cells
     from mtdense.cli.profile import choose_device
     from mtdense.reports.bench.step import matrix_peak
 
@@ -113,7 +113,7 @@ def run_train(args: argparse.Namespace) -> int:
         rows, seconds, size = _measure(args, group, device, size)
         found += rows
         waits |= seconds
-    peaks = {row.name: measured["32" if row.name.endswith(_PLAIN) else args.precision] for row in found}
+    peaks = {row.name: measured["32" if row.name.endswith(PLAIN) else args.precision] for row in found}
     _show(args, cells(found, args.batch, peaks, waits), size, measured[args.precision])
     if args.json is not None:
         _write(args, found, size, device, peaks, waits)
@@ -138,13 +138,10 @@ def _measure(
         raise ConfigError(f"the experiments have different tasks: {tasks}", "name the same by `--data.tasks`.")
     size = size or tuple(next(iter(data.values())).size)
     plain = Arrangement()
-    arranged = {name: plain if name.endswith(_PLAIN) else Arrangement(args.precision, args.compile) for name in modules}
+    arranged = {name: plain if name.endswith(PLAIN) else Arrangement(args.precision, args.compile) for name in modules}
     found = time_steps(modules, args.batch, size, args.labels, args.runs, args.seed, arranged, args.parts)
     waits = {name: _data_seconds(module, args) for name, module in data.items()} if args.data_time else {}
     return found, waits, size
-
-
-_PLAIN = " (plain)"
 
 
 def _build(
@@ -162,7 +159,7 @@ def _build(
         named = {name: ([name], []) for name in names}
     modules, data = {}, {}
     for name, (files, options) in named.items():
-        for suffix in (_PLAIN, "") if args.beside_plain else ("",):
+        for suffix in (PLAIN, "") if args.beside_plain else ("",):
             torch.manual_seed(args.seed)
             named_options = [name for name in ("channels_last", "checkpoint_encoder") if getattr(args, name)]
             chosen = [] if suffix else [part for name in named_options for part in (f"--model.{name}", "true")]
@@ -190,7 +187,6 @@ def _show(args: argparse.Namespace, lines: list[list[str]], size: tuple[int, ...
     from rich.console import Console
     from rich.table import Table
 
-    from mtdense.cli.bench_train_table import markdown
     from mtdense.reports.environment import device_name
 
     title = f"A training step of {args.batch} images of {size[0]}x{size[1]}, labels: {args.labels}"
@@ -221,10 +217,11 @@ def _write(
     from mtdense.reports.canonical import plain, write_atomic
     from mtdense.reports.environment import versions
 
+    ratio = ratios(found)
     rows = [
         {
             **plain(row, "bench"),
-            "ratio": row.seconds / found[0].seconds,
+            "ratio": ratio[row.name],
             "images_per_second": args.batch / row.seconds,
             "matrix_peak": peaks[row.name],
             "share_of_peak": row.flops / row.seconds / peaks[row.name],

@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mtdense.reports.bench.train import StepTime
 
-__all__ = ["cells", "markdown"]
+__all__ = ["PLAIN", "cells", "markdown", "ratios"]
+
+PLAIN = " (plain)"
+"""What the name of an experiment in the plain arrangement ends in."""
+
+
+def ratios(rows: Sequence[StepTime]) -> dict[str, float]:
+    """{row: its time over that of its experiment in the plain arrangement, or over the first row's without one}."""
+    seconds = {row.name: row.seconds for row in rows}
+    return {row.name: row.seconds / seconds.get(row.name + PLAIN, rows[0].seconds) for row in rows}
 
 
 def cells(rows: Sequence[StepTime], images: int, peaks: dict[str, float], data: dict[str, float]) -> list[list[str]]:
     """Heads and rows as text.
 
     Args:
-        rows: What was measured; ratios are to the first.
+        rows: What was measured.
         images: Images of a step.
         peaks: {row: floating-point operations a second of a matrix product in its precision}.
         data: {row: seconds in which its data gives a batch}, where measured.
@@ -24,11 +33,11 @@ def cells(rows: Sequence[StepTime], images: int, peaks: dict[str, float], data: 
     heads += ["GFLOP", "of peak", "memory [GB]", "parameters [M]"] + (["data"] if data else [])
     parts = any(row.operators for row in rows)
     heads += ["largest parts of forward", "largest operators"] if parts else []
-    lines = [heads]
+    lines, ratio = [heads], ratios(rows)
     for row in rows:
         times = [row.seconds, *row.spread]
         line = [row.name, f"{images / row.seconds:.2f}", *(f"{1e3 * t:.0f}" for t in times)]
-        line.append(f"{row.seconds / rows[0].seconds:.2f}")
+        line.append(f"{ratio[row.name]:.2f}")
         line += [f"{row.split[part] / sum(row.split.values()):.0%}" for part in heads[6:10]]
         line += [f"{row.flops / 1e9:.0f}", f"{row.flops / row.seconds / peaks[row.name]:.0%}"]
         line.append("-" if row.peak_memory is None else f"{row.peak_memory / 1e9:.2f}")
