@@ -184,6 +184,7 @@ def test_atrc(mtdense_main: Main, atrc: tuple[Path, Path], tmp_path: Path) -> No
     out = tmp_path / "ours.ckpt"
     code, err = mtdense_main("weights", "import", "atrc", atrc[0], "--config", atrc[1], "--out", out)
     assert code == 0, err
+    assert "does not say of which kind each context is (`genotype` is a table)" in err
     found = outputs_at(mtdense.load(out), (33, 45))
     check(found["final"], golden["final"])
     check(found["aux"], golden["aux"], turned=False)
@@ -222,6 +223,10 @@ def test_what_does_not_fit_is_refused(mtdense_main: Main, tmp_path: Path) -> Non
         assert not out.exists()
 
     refused("--model.unused_parts true", state, {"unused_parts": False})
+    # What changes no shape.
+    refused("tpp_feature_to_bridge is True", state, {"tpp_feature_to_bridge": True})
+    deep = {"overrides": {**VIT["overrides"], "depth": 8}, "out_blocks": [1, 4, 6, 8]}
+    refused("out_blocks is [1, 4, 6, 8]", state, {"backbone_options": deep})
     refused(
         "lacks heads.depth.linear_pred.bias", {k: v for k, v in state.items() if k != "heads.depth.linear_pred.bias"}
     )
@@ -240,6 +245,11 @@ def test_bad_files_and_options(mtdense_main: Main, atrc: tuple[Path, Path], tmp_
     torch.save({"state_dict": {"a": types.SimpleNamespace()}}, tmp_path / "object.pth")
     (tmp_path / "text.pth").write_text("hello")
     torch.save([1, 2], tmp_path / "list.pth")
+    content = yaml.safe_load(config.read_text())
+    content["model"]["init_args"]["backbone_options"]["fusion"] = "nearest"
+    nearest = tmp_path / "nearest.yaml"
+    nearest.write_text(yaml.safe_dump(content))
+    widened = {"overrides": {"channels": 16, "depths": [1] * 4, "groups": [1, 2, 4, 8], "offset_scale": 2.0}}
     for name, words in (
         ("object.pth", "read safely"),
         ("text.pth", "read safely"),
@@ -254,6 +264,12 @@ def test_bad_files_and_options(mtdense_main: Main, atrc: tuple[Path, Path], tmp_
         (("atrc", file, *own, "--backbone", "internimage_b"), "--backbone with atrc"),
         (("atrc", file, "--config", config, "--out", file), "is the same file"),
         (("atrc", file, "--config", config, "--out", config), "is there already"),
+        (("atrc", file, *own, "--model.mask_padding", "true"), "mask_padding is True"),
+        (("atrc", file, "--config", nearest, *own[2:]), "fusion is 'nearest'"),
+        (
+            ("internimage", file, *own[2:], "--backbone", "internimage_b", "--backbone-options", json.dumps(widened)),
+            "offset_scale is 2.0",
+        ),
         (("internimage", file, *own, "--backbone", "internimage_b"), "not for an experiment"),
         (("internimage", file, *own[2:], "--backbone", "resnet18"), "internimage_b or internimage_l"),
         (("internimage", file, *own[2:], "--backbone", "internimage_b", "--backbone-options", "{a: 1}"), "{a: 1}"),

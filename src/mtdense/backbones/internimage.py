@@ -51,6 +51,7 @@ class InternImage(Backbone):
             raise ConfigError(f"{len(depths)} depths and {len(groups)} groups", "give one of each per level.")
         widths = [channels * 2**i for i in range(len(depths))]
         super().__init__(widths, [4 * 2**i for i in range(len(depths))])
+        self.offset_scale = offset_scale
         self.patch_embed = _Stem(channels)
         total = sum(depths)
         rates = [drop_path_rate * i / max(1, total - 1) for i in range(total)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mtdense.cli.outputs import check_output
 from mtdense.cli.weights_pack import add_actions
@@ -74,7 +75,8 @@ def _import_backbone(args: argparse.Namespace) -> None:
     import yaml
     from safetensors.torch import save
 
-    from mtdense.backbones import PAPER_BACKBONES, create_backbone, load_backbone_weights
+    from mtdense.backbones import PAPER_BACKBONES, InternImage, create_backbone, load_backbone_weights
+    from mtdense.models.layers.published_code import require_options
     from mtdense.reports.canonical import write_atomic
 
     known = [name for name, variant in PAPER_BACKBONES.items() if variant.family == "internimage"]
@@ -89,6 +91,9 @@ def _import_backbone(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--backbone-options {args.backbone_options!r}: {error}", "write `{option: value}`, see docs/backbones.md."
         ) from error
+    needed = {"offset_scale": PAPER_BACKBONES[args.backbone].arguments["offset_scale"]}
+    given = {"offset_scale": cast(InternImage, backbone).offset_scale}
+    require_options(given, needed, "`overrides` in `--backbone-options`")
     load_backbone_weights(backbone, args.file)
     state = dict(backbone.state_dict())
     stream = io.BytesIO()
@@ -135,6 +140,8 @@ def _import_model(args: argparse.Namespace) -> None:
     AtomicCheckpointIO().save_checkpoint(content, args.out)
     where = "" if "root" in arguments else " --data.root DIR"
     print(f"Wrote {args.out}: {_millions(found)}; next: mtdense test --ckpt_path {args.out}{where}")
+    if unsaid := code.unsaid(model):
+        print(f"The file does not say {unsaid}: make sure that it was trained so.", file=sys.stderr)
 
 
 def _millions(state: dict[str, Tensor]) -> str:

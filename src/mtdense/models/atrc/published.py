@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
 from mtdense.models.atrc.network import ATRCNetwork
-from mtdense.models.layers.published_code import PublishedCode
+from mtdense.models.layers.published_code import PublishedCode, require_backbone, require_options
 from mtdense.models.layers.published_names import (
     PUBLISHED_TASKS,
     Source,
@@ -18,6 +19,9 @@ from mtdense.models.layers.published_names import (
     layer_sources,
     norm_sources,
 )
+
+if TYPE_CHECKING:
+    from mtdense.models.base import DenseModule
 
 __all__ = ["PUBLISHED", "from_official", "official_sources"]
 
@@ -85,5 +89,17 @@ def _public(task: str) -> str:
     return PUBLISHED_TASKS.get(task, task)
 
 
+def _check(model: DenseModule) -> None:
+    require_options(model.hparams, {"mask_padding": False}, "`--model`")
+    require_backbone(model)
+
+
+def _unsaid(model: DenseModule) -> str:
+    if not cast(ATRCNetwork, model.network).contexts:
+        return ""
+    named = model.hparams["genotype"]
+    return f"of which kind each context is (`genotype` is {named if isinstance(named, str) else 'a table'})"
+
+
 # First predictions are classes.
-PUBLISHED = PublishedCode(from_official, heads=("heads.{task}",))
+PUBLISHED = PublishedCode(from_official, heads=("heads.{task}",), check=_check, unsaid=_unsaid)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from mtdense.core.errors import CheckpointError
 from mtdense.models.bridgenet.network import BridgeNetwork
-from mtdense.models.layers.published_code import PublishedCode
+from mtdense.models.layers.published_code import PublishedCode, require_backbone, require_options
 from mtdense.models.layers.published_names import (
     PUBLISHED_TASKS,
     Source,
@@ -21,6 +22,9 @@ from mtdense.models.layers.published_names import (
     pyramid_sources,
     up_embed_sources,
 )
+
+if TYPE_CHECKING:
+    from mtdense.models.base import DenseModule
 
 __all__ = ["PUBLISHED", "from_official", "official_sources"]
 
@@ -108,6 +112,14 @@ def _refine_block(index: int, block: int, width: int, tasks: int) -> Iterator[tu
     yield from layer_sources(f"{own}.out", [f"{layer}.6" for layer in layers])
 
 
+def _check(model: DenseModule) -> None:
+    require_options(model.hparams, {"tpp_feature_to_bridge": False}, "`--model`")
+    require_backbone(model)
+
+
 PUBLISHED = PublishedCode(
-    from_official, heads=("preliminary_heads.{task}", "final.heads.{task}"), readers=("mix.convs.{task}",)
+    from_official,
+    heads=("preliminary_heads.{task}", "final.heads.{task}"),
+    readers=("mix.convs.{task}",),
+    check=_check,
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtdense.core.errors import CheckpointError
 from mtdense.models.invpt.network import InvPTNetwork
-from mtdense.models.layers.published_code import PublishedCode
+from mtdense.models.layers.published_code import PublishedCode, require_backbone
 from mtdense.models.layers.published_names import (
     Source,
     Sources,
@@ -67,5 +67,8 @@ def _stage(index: int, tasks: int) -> Iterator[tuple[str, Source]]:
 
 
 PUBLISHED = PublishedCode(
-    from_official, heads=("preliminary_heads.{task}", "final.heads.{task}"), readers=("mix.convs.{task}",)
+    from_official,
+    heads=("preliminary_heads.{task}", "final.heads.{task}"),
+    readers=("mix.convs.{task}",),
+    check=require_backbone,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -12,6 +13,9 @@ from mtdense.models.invpt.published import PUBLISHED as INVPT
 from mtdense.models.invpt.published import official_sources
 from mtdense.models.layers.published_names import Source, bare_names, from_published
 from mtdense.models.tsp_transformer.network import TSPNetwork
+
+if TYPE_CHECKING:
+    from mtdense.models.base import DenseModule
 
 __all__ = ["PUBLISHED", "from_official"]
 
@@ -43,4 +47,9 @@ def from_official(network: TSPNetwork, state: Mapping[str, Tensor]) -> dict[str,
     return from_published(network, rest, sources)
 
 
-PUBLISHED = replace(INVPT, from_official=from_official)
+def _unsaid(model: DenseModule) -> str:
+    placement = model.hparams["prompt_placement"]
+    return f"which blocks have prompts (`prompt_placement` is {placement}; the paper's NYUD-v2 late, its PASCAL early)"
+
+
+PUBLISHED = replace(INVPT, from_official=from_official, unsaid=_unsaid)
