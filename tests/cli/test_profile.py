@@ -16,6 +16,10 @@ def test_json_of_a_published_count(mtdense_main: Main, capsys: pytest.CaptureFix
     config = "nyud_mtan/one-label/mtl_baseline-resnet18.yaml"
     assert main(["profile", "--config", config, "--count-only", "--json", "--depth", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
+    asked = {"params_m", "macs_g", "thop", "ptflops", "latency_s", "peak_memory_gb", "input_size"}
+    assert set(found) == asked | {"training_only_params_m", "modules"}
+    for counter, macs in (("thop", 60.643), ("ptflops", 60.619)):
+        assert set(found[counter]) == {"params_m", "macs_g"} and round(found[counter]["macs_g"], 3) == macs
     assert found["params_m"] == found["thop"]["params_m"] == found["ptflops"]["params_m"] == 43.933265
     assert found["input_size"] == [288, 384]
     assert found["latency_s"] is None and found["peak_memory_gb"] is None
