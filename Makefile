@@ -78,11 +78,11 @@ TABLE_SHOWN = $(TABLE_RUNS) $(if $(DEVICE),--device $(DEVICE))
 reproduce-table-%: $(STAMP)  ## Train what a paper's table lacks (by BUDGET), and show it: make reproduce-table-tif-3
 	$(if $(TRAINED),$(TABLE_RUN) $* $(TABLE_TRAINED))
 	$(TABLE_SHOW) $* $(TABLE_SHOWN)
-	$(if $(TRAINED),$(TABLE_SHOW) $* $(TABLE_SHOWN) --format html --to $(TABLES_OUT)/report/$*.html)
+	$(if $(TRAINED),$(TABLE_SHOW) $* $(TABLE_SHOWN) --format html --sheet --to $(TABLES_OUT)/report/$*.html)
 
 reproduce-tables: $(STAMP)  ## The same for all tables, as pages to look at.
 	$(if $(TRAINED),$(TABLE_RUN) all $(TABLE_TRAINED))
-	$(TABLE_SHOW) all $(TABLE_SHOWN) --format html --to $(TABLES_OUT)/report
+	$(TABLE_SHOW) all $(TABLE_SHOWN) --format html $(if $(TRAINED),--sheet) --to $(TABLES_OUT)/report
 
 test: lint types fast-tests  ## Lint, check formatting and types, run the fast tests.
 

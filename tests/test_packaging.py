@@ -242,6 +242,8 @@ def test_make_hands_every_setting_on(target: str) -> None:
     for line in lines:
         assert all(part in line for part in ("--budget smoke", "--seeds 2", "--rows all", "--out there")), line
         assert ("--jobs 3" if " run " in line else "--device cpu") in line
+    assert all("--sheet" in line for line in lines if "--format html" in line)
+    assert "--format html" in lines[-1]
 
 
 # ---- the wheel -------------------------------------------------------------------------------------------------------

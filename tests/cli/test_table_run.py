@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,13 @@ def test_verify_agrees_and_names_what_differs(
     code, text = printed(capsys, *arguments, "--draw", "3")
     assert code == 0 and f"Drawn with --draw 3: {trained.name}" in text
     assert "metrics of" in text and "for rooms-1/one_label/plain." in text
+    # The page has a picture of test images for each task of the row.
+    page = tmp_path / "page.html"
+    shown = ("table", "show", *arguments[2:], "--no-costs", "--format", "html", "--sheet", "--to", page)
+    assert printed(capsys, *shown)[0] == 0
+    alt = re.findall(r'src="data:image/jpeg;base64,[^"]{1000,}"[^>]*alt="([^"]*)"', page.read_text())
+    assert [text.split(" of ")[0] for text in alt] == ["semseg", "depth"]
+    assert all(text.endswith("of 3 test images: image, label, MTL") for text in alt)
     # Another figure, with the checksums of a whole record.
     path = trained.folder / "records" / "test.json"
     record = RunRecord.read(path)
