@@ -71,6 +71,7 @@ class MTINet(DenseModule):
         mode.
         """
         # Not kept by the network: at a quarter of the image's size and as wide as all scales together they are large.
+        assert isinstance(self.network, MTINetNetwork)
         scales = outputs.features["distilled"]
         fused = [fusion([x[name][:1] for x in scales]) for name, fusion in self.network.fusion.items()]
         return {"refined": draw_tasks(torch.cat(fused, dim=1)[0], len(fused))}
