@@ -14,6 +14,7 @@ from mtdense.cli.main import main
 from mtdense.cli.resume import newest_checkpoint, resumed_from
 from mtdense.core.errors import CheckpointError
 from mtdense.reports.canonical import write_atomic
+from mtdense.training.callbacks import AMID_STEP
 from mtdense.training.checkpoint_io import AtomicCheckpointIO
 from tests.cli.test_lightning import MULTI, SMALL, Main, record
 
@@ -38,6 +39,7 @@ def test_the_newest_good_one(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) is None
     best, last = make_checkpoint(tmp_path, "best", 4), make_checkpoint(tmp_path, "last", 6)
     make_checkpoint(tmp_path, "weights", 9, optimizer_states=[])
+    make_checkpoint(tmp_path, "amid", 9, **{AMID_STEP: True})
     (tmp_path / "checkpoints" / "last.ckpt.unfinished").write_bytes(b"half")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from mtdense.core.errors import ConfigError
-from mtdense.training.callbacks import RandomState, SaveLast
+from mtdense.training.callbacks import AMID_STEP, RandomState, SaveLast
 from mtdense.training.stopping import STOPPED, StoppedRun, requeue_job, stop_run
 
 
@@ -47,6 +48,18 @@ def test_on_schedule_at_the_end_and_once_a_step(tmp_path: Path) -> None:
         batch_end(callback, trainer)
     callback.on_train_end(trainer, None)
     assert trainer.saved == [(2, "last.ckpt", False), (4, "last.ckpt", False), (5, "last.ckpt", False)]
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_what_is_saved_between_the_batches_of_a_step_says_so(tmp_path: Path, pending: bool) -> None:
+    callback, checkpoint = SaveLast(tmp_path), {"global_step": 3}
+    callback.on_save_checkpoint(make(3, accumulates=pending), None, checkpoint)
+    assert checkpoint.get(AMID_STEP, False) is pending
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        callback.on_load_checkpoint(make(0), None, checkpoint)
+    lost = ["after step 3: gradients of the first are lost" in str(warning.message) for warning in told]
+    assert lost == [True] * pending
 
 
 def test_where_a_validation_follows_it_is_saved_after_that(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mtdense.core.errors import CheckpointError, ConfigError
 from mtdense.models import DenseModule
 from mtdense.reports.canonical import plain
 from mtdense.reports.ending import Ending, read_ending
+from mtdense.training.callbacks import AMID_STEP
 from mtdense.training.checkpoint_io import check_file
 
 __all__ = ["check_resumed_model", "finished", "newest_checkpoint", "read_whole", "resumed_from"]
@@ -86,9 +87,10 @@ def _more(ending: Ending, run: Path) -> str:
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint of a run that has come farthest and is whole; None where there is none at all.
+    """The checkpoint of a run that has come farthest and is whole; None where there is none to go on from exactly.
 
-    `last.ckpt` is asked first; of damaged ones a warning tells.
+    `last.ckpt` is asked first; of damaged ones a warning tells. Weights alone do not count, nor does what was saved
+    between the batches of an accumulated step.
 
     Args:
         run: Folder of the run.
@@ -101,7 +103,7 @@ def newest_checkpoint(run: Path) -> Path | None:
     for path in sorted(checkpoint_folder(run).glob("*.ckpt")):
         try:
             content = read_whole(path)
-            if content.get("optimizer_states"):  # else weights alone, from which nothing goes on
+            if content.get("optimizer_states") and not content.get(AMID_STEP):
                 good.append((int(content["global_step"]), path.stem == "last", path))
         except CheckpointError as error:
             damaged.append(error.problem)

@@ -16,8 +16,10 @@ from mtdense.core.errors import ConfigError
 from mtdense.training.checkpoint_io import remove_unfinished
 from mtdense.training.stopping import StopSignals, stop_run
 
-__all__ = ["RandomState", "SaveLast"]
+__all__ = ["AMID_STEP", "RandomState", "SaveLast"]
 
+AMID_STEP = "mtdense_amid_step"
+"""Key of a checkpoint (of the best weights, say) that was saved between the batches of an accumulated step."""
 
 _RANDOM_STATE = "mtdense_random_state"
 """Key of the generators' states in a checkpoint."""
@@ -93,6 +95,19 @@ class SaveLast(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Saves nothing: in the middle of a step, weights and counters need not fit together."""
         self._signals.end(deaf=trainer.world_size > 1)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Marks what others save while gradients wait for the next batches': no run goes on exactly from there."""
+        if _gradients_pending(trainer):
+            checkpoint[AMID_STEP] = True
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Says where a run that is continued by hand goes on from such a one."""
+        if checkpoint.get(AMID_STEP):
+            rank_zero_warn(
+                f"The checkpoint was saved between the batches of a step (accumulate_grad_batches), after step "
+                f"{checkpoint['global_step']}: gradients of the first are lost. `--resume auto` goes on exactly."
+            )
 
     def _save(self, trainer: L.Trainer) -> None:
         if getattr(trainer, "fast_dev_run", False) or trainer.global_step == self._saved:
