@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
+from mtdense.backbones import HRNet
 from mtdense.models.atrc.network import ATRCNetwork
 from mtdense.models.layers.published_code import PublishedCode, require_backbone, require_options
 from mtdense.models.layers.published_names import (
@@ -91,7 +92,9 @@ def _public(task: str) -> str:
 
 def _check(model: DenseModule) -> None:
     require_options(model.hparams, {"mask_padding": False}, "`--model`")
-    require_backbone(model)
+    # The public code's; on other backbones an ATRC is somebody's own.
+    if isinstance(cast(ATRCNetwork, model.network).backbone, HRNet):
+        require_backbone(model)
 
 
 def _unsaid(model: DenseModule) -> str:
