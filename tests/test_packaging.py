@@ -211,6 +211,8 @@ def test_constraints_are_plain_versions() -> None:
 def test_citation_has_the_version_and_licence() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == mtdense.__version__
+    released = re.findall(r"^## \[(.+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert released[0] == mtdense.__version__
     assert citation["license"] == setup_cfg()["metadata"]["license"] == "MIT"
     assert "MIT License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 

@@ -1,8 +1,9 @@
-"""The page of `mtdense serve`; a browser is not part of the tests."""
+"""The page of `mtdense serve`, by itself and in a browser."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -21,7 +22,8 @@ from PIL import Image
 from mtdense.core.errors import ConfigError, DataError
 from mtdense.reports import serve
 from mtdense.reports.predictor import Predictor
-from tests.checkpoints import save_checkpoint, small_model
+from tests.browser import Browser
+from tests.checkpoints import SPECS, save_checkpoint, small_model
 from tests.data.test_pictures import picture
 
 Main = Callable[..., tuple[int, str]]
@@ -73,6 +75,45 @@ def test_a_signal_ends_it_in_order(
     assert code == 0 and "Traceback" not in err, err
     assert told["at_once"] and told["folder_was"] and not told["folder"].exists()
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+_SWATCHES = "document.querySelectorAll('p > span > i').length"
+_MAPS = """[...document.querySelectorAll('img')].filter(i => i.naturalWidth == 300 && i.naturalHeight == 200).length"""
+
+
+@pytest.mark.slow
+def test_a_photograph_in_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back afterwards
+    uploads = tmp_path / "uploads"
+    specs = {**SPECS, "semseg": {"num_classes": 3}}
+    photo = picture(tmp_path / "a.png", (200, 300))
+    bad = tmp_path / "b<i>.png"
+    bad.write_bytes(b"<svg onload=alert(1)>")
+    with Browser(tmp_path / "profile") as browser:
+        page, address = serve.start(Predictor(small_model(tasks=specs)), 0, 1.0, uploads)
+        try:
+            browser.open(address)
+            browser.choose("input[type=file]", [photo])
+            # The photograph as it was dropped, and with each of the four maps.
+            browser.wait(f"{_SWATCHES} >= 8 && {_MAPS} == 9")
+            said = browser.value("document.body.innerText")
+            assert (
+                all(name in said for name in specs)
+                and re.search(r"class \d", said)
+                and "classes of semseg have numbers" in said
+            )
+            browser.value("document.querySelector('button[aria-label=\"Remove Image\"]').click()")
+            browser.wait(f"{_SWATCHES} == 0 && {_MAPS} == 0")
+            browser.choose("input[type=file]", [bad])
+            said = browser.wait("/No prediction/.test(document.body.innerText) && document.body.innerText")
+            assert "b<i>.png cannot be decoded" in said.replace(" ", " ") and str(uploads) not in said
+            assert browser.value(_SWATCHES) == 0
+            outside = [url for url in browser.asked_for if not url.startswith((address, "data:", "blob:", "about:"))]
+            assert browser.asked_for and outside == []
+        finally:
+            serve.stop(page)
 
 
 @pytest.mark.slow

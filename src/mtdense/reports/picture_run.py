@@ -25,7 +25,7 @@ from mtdense.reports.canonical import plain, write_atomic
 from mtdense.reports.gallery import Gallery
 from mtdense.reports.picture_sheet import Panel, picture_sheet
 from mtdense.reports.prediction_files import BOX_FILE, draw_boxes, safe_path, write_boxes
-from mtdense.reports.predictor import Predicted, Predictor
+from mtdense.reports.predictor import Predicted, Predictor, numbered_classes
 from mtdense.reports.raw_files import RawForm, png_coding, write_raw
 from mtdense.reports.video_files import VideoFile, require_encoder
 from mtdense.tasks.base import ArrayAny
@@ -210,11 +210,10 @@ class PictureRun:
         )
         height, width = self.predictor.size
         model = self.about.get("method", type(self.predictor.model).__name__)
-        unnamed = [name for name, task in self.predictor.tasks.items() if task.spec.get("class_names", ()) is None]
-        names = f"; classes of {', '.join(unnamed)} have numbers: the training gave no class_names" if unnamed else ""
+        numbered = numbered_classes(self.predictor.tasks)
         return (
             f"{model}, {', '.join(self.predictor.tasks)}; {counted(count, 'file')}, looked at {looked} "
-            f"({height} × {width}){names}"
+            f"({height} × {width})" + (f"; {numbered}" if numbered else "")
         )
 
     def _manifest(self, complete: bool) -> dict[str, Any]:

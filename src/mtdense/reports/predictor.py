@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from mtdense.reports.tiles import Blend, TilePlan, plan_tiles
 from mtdense.tasks import Task
 from mtdense.tasks.base import ArrayAny
 
-__all__ = ["Predicted", "Predictor"]
+__all__ = ["Predicted", "Predictor", "numbered_classes"]
 
 
 @dataclass
@@ -196,6 +196,12 @@ def _chosen(model: DenseModule, names: Sequence[str] | None) -> dict[str, Task]:
     if not chosen:
         raise ConfigError("no task to predict", f"name some of {', '.join(model.tasks)}.")
     return {name: model.tasks[name] for name in chosen}
+
+
+def numbered_classes(tasks: Mapping[str, Task]) -> str:
+    """What to say where legends can only number classes: their names come with the data of the training."""
+    names = [name for name, task in tasks.items() if task.spec.get("class_names", ()) is None]
+    return f"classes of {', '.join(names)} have numbers, as the training's data gave no `class_names`" if names else ""
 
 
 def _check_spatial(

@@ -17,7 +17,7 @@ from mtdense.core.optional import require
 from mtdense.data.io import read_image
 from mtdense.data.sample import RawImage
 from mtdense.reports.picture_sheet import shrunk
-from mtdense.reports.predictor import Predicted, Predictor
+from mtdense.reports.predictor import Predicted, Predictor, numbered_classes
 
 __all__ = ["LOOPBACK", "predict_file", "start", "stop"]
 
@@ -68,7 +68,7 @@ def start(
         The running page, to be ended by `stop`, and its address.
 
     Raises:
-        ConfigError: The port is taken.
+        ConfigError: The port is taken, or a proxy stands between.
         MissingDependencyError: Without the packages of the extra `serve`.
     """
     # Before the import: no figures about its use leave the machine.
@@ -88,8 +88,15 @@ def start(
             quiet=True,
             max_file_size=f"{round(max_megabytes * 1024)}kb",
             allowed_paths=[],
+            footer_links=["gradio", "settings"],
             show_error=True,
         )
+    except ValueError as error:
+        stop(page)
+        raise ConfigError(
+            f"the page at {LOOPBACK}:{port} does not answer this machine itself: {error}",
+            f"where a proxy is set, except this machine: `export NO_PROXY={LOOPBACK},localhost`; else try again.",
+        ) from error
     except OSError as error:
         raise ConfigError(f"port {port} cannot be used: {error}", "`--port 0` takes one that is free.") from error
     return page, str(address)
@@ -105,14 +112,18 @@ def stop(page: Any) -> None:
 def _page(gradio: Any, predictor: Predictor) -> Any:
     names = list(predictor.tasks)
     height, width = predictor.size
+    nothing: list[Any] = [None] * (2 * len(names))
 
     def predict(path: str | None, tile: float) -> list[Any]:
         if path is None:
-            return [None] * (2 * len(names))
+            return nothing
         try:
             found = predict_file(predictor, path, tile)
         except MTDenseError as error:
-            raise gradio.Error(str(error), duration=None) from error
+            # No error of Gradio's: that would be written across each of the maps.
+            told = str(error).replace(path, Path(path).name)
+            gradio.Warning(escape(told).replace("\n", "<br>"), duration=None, title="No prediction")
+            return nothing
         pairs = [_shown(predictor, found, name) for name in names]
         return [part for pair in pairs for part in pair]
 
@@ -120,12 +131,14 @@ def _page(gradio: Any, predictor: Predictor) -> Any:
         gradio.Markdown(
             f"# mtdense\nDrop a photograph: `{predictor.model.method}` predicts {', '.join(names)} "
             f"(it sees {height} × {width} pixels). Nothing leaves this machine."
+            + (f"\n\n({numbered_classes(predictor.tasks)})" if numbered_classes(predictor.tasks) else "")
         )
         with gradio.Row():
-            # No mode: the file comes as it is, and is read, and refused, by our own reader.
             photo = gradio.Image(
                 type="filepath", image_mode=None, label="photograph", sources=["upload", "clipboard"], height=360
             )
+            # The file comes as it is, and is read, and refused, by our own reader.
+            photo.preprocess = _path_of
             with gradio.Column():
                 tile = gradio.Slider(1, 6, value=1, step=0.5, label="tiles: look this many times closer (1: whole)")
                 button = gradio.Button("Predict", variant="primary")
@@ -138,9 +151,14 @@ def _page(gradio: Any, predictor: Predictor) -> Any:
                             label = names[place].replace("_", " ")
                             outputs.append(gradio.ImageSlider(label=label, type="numpy", interactive=False))
                             outputs.append(gradio.HTML(label=f"colours of {label}"))
-        for happening in (button.click, photo.upload):
+        for happening in (button.click, photo.upload, photo.clear):
             happening(predict, [photo, tile], outputs, api_visibility="private")
     return page
+
+
+def _path_of(payload: Any) -> str | None:
+    """The uploaded file, which Gradio has made sure of to lie in its own folder."""
+    return None if payload is None else payload.path
 
 
 def _shown(predictor: Predictor, found: Predicted, name: str) -> tuple[tuple[Picture, Picture], str]:
