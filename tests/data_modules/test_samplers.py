@@ -221,7 +221,7 @@ def test_workers_get_the_epoch_and_the_rest_of_it() -> None:
 
 @pytest.mark.parametrize(("n", "world"), [(0, 1), (1, 2)])
 def test_too_few_images(n: int, world: int) -> None:
-    with pytest.raises(ConfigError, match="training images"):
+    with pytest.raises(ConfigError, match="training image"):
         PartialLabelBatchSampler(range(n), 2, 0, world_size=world)
 
 

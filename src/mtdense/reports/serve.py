@@ -122,7 +122,7 @@ def _page(gradio: Any, predictor: Predictor) -> Any:
         except MTDenseError as error:
             # No error of Gradio's: that would be written across each of the maps.
             told = str(error).replace(path, Path(path).name)
-            gradio.Warning(escape(told).replace("\n", "<br>"), duration=None, title="No prediction")
+            gradio.Warning(escape(told).replace("\n", "<br>"), duration=None)
             return nothing
         pairs = [_shown(predictor, found, name) for name in names]
         return [part for pair in pairs for part in pair]

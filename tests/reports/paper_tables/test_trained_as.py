@@ -98,7 +98,7 @@ def test_what_changes_no_weights_does_not_matter(run: TableRun) -> None:
         (8, 1, None),
         (2, 4, None),  # by torchrun, the batch divided
         (8, 4, "batches of 32 images (4 devices), not of 8"),  # what `devices: auto` did on four devices
-        (4, 1, "batches of 4 images (1 devices), not of 8"),
+        (4, 1, "batches of 4 images (1 device), not of 8"),
     ],
     ids=["one", "divided", "multiplied", "smaller"],
 )
