@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from html import escape
@@ -106,7 +107,14 @@ def stop(page: Any) -> None:
     """Ends the server and frees its port, at once: a page that is open in a browser keeps a connection to it."""
     if page.server is not None:
         page.server.force_exit = True
-    page.close(verbose=False)
+    log = logging.getLogger("uvicorn.error")
+    level = log.level
+    # It would print where it was when it was ended.
+    log.setLevel(logging.CRITICAL)
+    try:
+        page.close(verbose=False)
+    finally:
+        log.setLevel(level)
 
 
 def _page(gradio: Any, predictor: Predictor) -> Any:

@@ -38,6 +38,15 @@ def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [("inferred: IV", "Table IV (number inferred)"), ("4", "Table 4"), ("abstract", "abstract")]
+)
+def test_titles_name_the_table(number: str, said: str, tmp_path: Path) -> None:
+    shown = show(Runs(tmp_path, {}))
+    shown = replace(shown, table=replace(shown.table, table=number))
+    assert markdown(shown).splitlines()[0].endswith(f", {said}")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_marks_stand_in_the_row_and_in_a_legend_of_every_format(runs: Runs, name: str) -> None:
     runs.rewrite(data={"version": "replica-nyud_mtan-1"}, backbone="tiniest")
