@@ -312,7 +312,7 @@ def test_another_configuration_is_refused_or_done_again(tmp_path: Path, prepared
     calls(prepared)
     grid = {"low": {"model": {"init_args": {"lr": 0.3}}}, "high": PLAN["grid"]["high"]}
     changed = make_comparison(tmp_path / "out", grid=grid)
-    with pytest.raises(ConfigError, match=r"3 runs in .*out have another configuration .*plan.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"3 runs in .*out with another configuration .*plan.yaml") as caught:
         go(changed, "plain")
     assert "first one-label/plain/low/seed0 (different: model.init_args.lr)" in str(caught.value)
     assert calls(prepared) == []

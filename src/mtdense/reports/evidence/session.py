@@ -154,7 +154,7 @@ class _Session:
         keys = differing_keys(others[0])
         different = others[0].ended_otherwise() if not keys else f"different: {', '.join(keys[:6])}"
         raise ConfigError(
-            f"{counted(len(others), 'run')} in {self.comparison.out} of another configuration than "
+            f"{counted(len(others), 'run')} in {self.comparison.out} with another configuration than "
             f"{self.comparison.plan.source} says now, first {others[0].id}" + (f" ({different})" if different else ""),
             "choose another `--out`, or do them again with `--overwrite`.",
         )
