@@ -88,7 +88,8 @@ def test_splits(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     out = str(tmp_path / "sheet.png")
     command = ["data", "show", "nyud_atrc", "--root", str(root), "--out", out, "--split", split, "--images", "2"]
     assert main(command) == 0
-    assert f"{min(2, number)} of {number} {split} images" in capsys.readouterr().out
+    noun = f"{split} image" if number == 1 else f"{split} images"
+    assert f"{min(2, number)} of {number} {noun} of nyud_atrc" in capsys.readouterr().out
 
 
 def test_data_without_files_can_be_shown(mtdense_main: Main, tmp_path: Path) -> None:
