@@ -26,10 +26,14 @@ def build(**options: Any) -> MTLBaseline:
     return model
 
 
-def detection_batch(labelled: dict[str, list[bool]] | None = None) -> Any:
+def detection_batch(
+    labelled: dict[str, list[bool]] | None = None, specs: dict[str, dict[str, Any]] | None = None
+) -> Any:
     """Streets, save the third image, which shows no vehicle; others have a second label."""
-    labelled = labelled or {name: [True, True] for name in SPECS}
-    batch: Any = make_batch({"semseg": SPECS["semseg"]}, {"semseg": labelled["semseg"]}, _SIZE)
+    specs = specs or SPECS
+    labelled = labelled or {name: [True, True] for name in specs}
+    maps = {name: spec for name, spec in specs.items() if name != "detection_3d"}
+    batch: Any = make_batch(maps, {name: labelled[name] for name in maps}, _SIZE)
     one = label([[21.5, -0.25, 1.25]], [0.5], [0])
     made = [_small_street(), target_of(one.resized(*_SIZE)), target_of(label([], []).resized(*_SIZE)), _small_street()]
     targets = made[: len(labelled["detection_3d"])]
