@@ -9,7 +9,7 @@ import pytest
 
 from mtdense.core.errors import ConfigError
 from mtdense.data.cityscapes.facts import LABELS
-from mtdense.data.procedural import ProceduralStreets, StreetClass, StreetScene
+from mtdense.data.procedural import STREETS_VERSION, ProceduralStreets, StreetClass, StreetScene
 from mtdense.data.procedural.builder import Builder, Kind
 from mtdense.data.procedural.draws import Draws
 from mtdense.data.procedural.materials import Palette
@@ -55,6 +55,25 @@ def test_a_street_is_a_function_of_seed_and_index() -> None:
     assert first == digest(ProceduralStreets((32, 64), seed=5).render(3))
     others = {digest(streets.render(4)), digest(ProceduralStreets((32, 64), seed=6).render(3))}
     assert first not in others and len(others) == 2
+
+
+def test_the_version_names_these_streets() -> None:
+    # If this fails, streets have changed: raise STREETS_VERSION and write down the new counts.
+    assert STREETS_VERSION == "1"
+    expected: list[dict[int, int]] = [
+        {7: 3116, 8: 213, 11: 2056, 12: 6, 13: 115, 17: 27, 19: 2, 20: 32, 21: 814, 22: 8, 23: 886, 24: 8, 26: 433,
+         30: 476},
+        {7: 3596, 8: 403, 11: 2967, 12: 2, 13: 16, 17: 31, 20: 20, 21: 350, 22: 5, 23: 802},
+        {7: 2861, 8: 101, 11: 1027, 12: 182, 17: 28, 19: 1, 21: 687, 22: 2, 23: 1033, 24: 35, 26: 966, 27: 1151,
+         32: 29, 33: 89},
+    ]  # fmt: skip
+    for index, counts in enumerate(expected):
+        street = ProceduralStreets((64, 128)).render(index)
+        found = np.bincount(street.labels.ravel(), minlength=34)
+        wanted = np.array([counts.get(label, 0) for label in range(34)])
+        # a mathematics library may round differently, which moves a pixel on a boundary at most
+        assert np.abs(found - wanted).sum() <= 8
+        assert len(street.vehicles) == (7, 0, 9)[index]
 
 
 def test_the_plain_renderer_sees_the_same() -> None:
