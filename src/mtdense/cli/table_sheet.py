@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from mtdense.core.words import counted
 
 if TYPE_CHECKING:
     from data_modules import DenseDataModule
-    from mtdense.models import DenseModule
     from mtdense.reports import ContactRow
     from mtdense.reports.paper_tables.pictures import Picture
     from mtdense.reports.paper_tables.shown import ShownBlock, Source
@@ -34,29 +34,76 @@ def block_sheets(block: ShownBlock) -> list[Picture]:
     """
     import torch
 
-    from mtdense.models.checkpoint import load
     from mtdense.reports import contact_sheet
     from mtdense.reports.paper_tables.pictures import embedded
     from mtdense.tasks import build_tasks
 
-    networks = [(name, source, load(_checkpoint(source))) for name, source in _first_seed(block)]
+    networks = [(name, source, _checkpoint(source)) for name, source in _first_seed(block)]
+    drafts: dict[str, _Draft] = {}
     pictures = []
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        for name, source, checkpoint in networks:
+            _predict(
+                drafts, [task for task in block.block.tasks if task in source.record.tasks], name, source, checkpoint
+            )
         for task in block.block.tasks:
-            shown = [each for each in networks if task in each[1].record.tasks]
-            if not shown:
+            if task not in drafts:
                 continue
-            data = _data(shown[0][1])
-            rows = _rows(data, task, [(name, model) for name, _, model in shown])
-            path = contact_sheet(rows, build_tasks({task: data.task_specs[task]}), Path(folder) / f"{task}.png")
+            draft = drafts[task]
+            rows = draft.rows(task)
+            path = contact_sheet(rows, build_tasks({task: draft.data.task_specs[task]}), Path(folder) / f"{task}.png")
             caption = (
                 f"{task.replace('_', ' ')}: test images, labels, and predictions by the networks of the first seed"
             )
-            names = ", ".join(name for name, _, _ in shown)
+            names = ", ".join(draft.peers[0])
             pictures.append(
                 embedded(path, caption, f"{task} of {counted(len(rows), 'test image')}: image, label, {names}")
             )
     return pictures
+
+
+@dataclass
+class _Draft:
+    """A sheet in the making: batches of the first test images, and of each {row: {task: prediction}}."""
+
+    data: DenseDataModule
+    batches: list[Any]
+    peers: list[dict[str, dict[str, Any]]]
+
+    def rows(self, task: str) -> list[ContactRow]:
+        from mtdense.reports import rows_from_batch
+
+        rows: list[ContactRow] = []
+        cut: Any
+        for batch, peers in zip(self.batches, self.peers, strict=True):
+            cut = {**batch, "targets": {task: batch["targets"][task]}} if task in batch["targets"] else batch
+            rows += rows_from_batch(cut, {}, IMAGES - len(rows), peers=peers)
+        return rows
+
+
+def _predict(drafts: dict[str, _Draft], tasks: Sequence[str], name: str, source: Source, checkpoint: Path) -> None:
+    """Adds a network's predictions; only this one is in memory, for those of a whole table may not fit together."""
+    from mtdense.models.checkpoint import load
+
+    model = load(checkpoint)
+    for task in tasks:
+        if task not in drafts:
+            data = _data(source)
+            batches = _first_batches(data)
+            drafts[task] = _Draft(data, batches, [{} for _ in batches])
+        for batch, peers in zip(drafts[task].batches, drafts[task].peers, strict=True):
+            peers[name] = {task: model.predict_batch(batch)[task]}
+
+
+def _first_batches(data: DenseDataModule) -> list[Any]:
+    """As few as have the images of a sheet, or all there are."""
+    batches: list[Any] = []
+    loader: Any = data.test_dataloader()
+    for batch in loader:
+        batches.append(batch)
+        if sum(len(each["id"]) for each in batches) >= IMAGES:
+            break
+    return batches
 
 
 def _first_seed(block: ShownBlock) -> Iterator[tuple[str, Source]]:
@@ -93,18 +140,3 @@ def _data(source: Source) -> DenseDataModule:
     data = build_data(read_checkpoint(_place(source)), (), list(options))
     data.setup("test")
     return data
-
-
-def _rows(data: DenseDataModule, task: str, models: Sequence[tuple[str, DenseModule]]) -> list[ContactRow]:
-    from mtdense.reports import rows_from_batch
-
-    rows: list[ContactRow] = []
-    cut: Any
-    loader: Any = data.test_dataloader()
-    for batch in loader:
-        peers = {name: {task: model.predict_batch(batch)[task]} for name, model in models}
-        cut = {**batch, "targets": {task: batch["targets"][task]}} if task in batch["targets"] else batch
-        rows += rows_from_batch(cut, {}, IMAGES - len(rows), peers=peers)
-        if len(rows) >= IMAGES:
-            break
-    return rows
