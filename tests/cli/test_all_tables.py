@@ -21,8 +21,8 @@ def test_every_table_is_trained_and_shown(tmp_path: Path, capsys: pytest.Capture
         said.append(capsys.readouterr().out)
     runs = len(list(out.rglob("records/test.json")))
     assert runs > 70
-    assert f"{runs} runs done now, 0 were done before." in said[0]
-    assert f"0 runs done now, {runs} were done before." in said[1]
+    assert f"{runs} runs done now, 0 done before." in said[0]
+    assert f"0 runs done now, {runs} done before." in said[1]
     shown = ["table", "show", "all", "--budget", "smoke", "--out", str(out)]
     assert main([*shown, "--format", "html", "--to", str(pages)]) == 0
     assert {page.stem for page in pages.glob("*.html")} == {"index", *table_ids()}
