@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,8 +80,29 @@ def test_metres_are_those_of_predict_at_any_size(size: tuple[int, int], filled: 
         np.testing.assert_allclose(found["predictions"][0], predicted.values["depth"], rtol=1e-4)
         assert zoom == pytest.approx(predicted.plan.zoom)
     told = export_description(exported["predictions"], size, "none")
-    assert told["metres_at_other_sizes"].endswith(f"= {zoom:.6g}")
+    assert told["outputs"]["depth"]["values_at_other_sizes"].endswith(f"= {zoom:.6g}")
     assert told["input"]["trained_size"] == list(filled or (32, 40))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "multiplied"),
+        ({"unit": "disparity"}, "divided"),
+        ({"unit": "disparity", "legacy_zoom": True}, "multiplied"),
+    ],
+)
+def test_the_description_says_what_another_size_does_to_values(options: dict[str, Any], said: str) -> None:
+    model = small_model(tasks={"semseg": SPECS["semseg"], "depth": options}).eval()
+    image = torch.rand(1, 3, 64, 80)
+    with torch.no_grad():
+        (found,) = ExportedModel(model, tasks=["depth"])(image)
+        plain = model.tasks["depth"].predict(model.tasks["depth"].at_size(model(image).final["depth"], (64, 80)))
+    torch.testing.assert_close(found, plain * 2 if said == "multiplied" else plain / 2)
+    for form, words in (("predictions", f"{said} by"), ("logits", f"to be {said} by")):
+        outputs = export_description(ExportedModel(model, form), (64, 80), "none")["outputs"]
+        assert outputs["depth"]["values_at_other_sizes"].startswith(words)
+        assert "values_at_other_sizes" not in outputs["semseg"]
 
 
 @pytest.mark.slow

@@ -119,21 +119,32 @@ def export_description(exported: ExportedModel, size: Sequence[int], dynamic: st
             "trained_size": None if exported.trained_size is None else list(exported.trained_size),
         },
         "outputs": {
-            name: {"holds": FORMS[exported.form], "stored_as": task.stored_as, **task.meaning, "spec": task.spec}
+            name: {
+                "holds": FORMS[exported.form],
+                "stored_as": task.stored_as,
+                **task.meaning,
+                "spec": task.spec,
+                **_zoom_told(exported, task, size, dynamic),
+            }
             for name, task in exported.tasks.items()
         },
-        "metres_at_other_sizes": _metres_told(exported, size, dynamic),
         "axes_of_vectors": "x right, y down, z forward",
     }
     result: dict[str, Any] = plain(told)
     return result
 
 
-def _metres_told(exported: ExportedModel, size: Sequence[int], dynamic: str) -> str:
+def _zoom_told(exported: ExportedModel, task: Task, size: Sequence[int], dynamic: str) -> dict[str, str]:
+    """What another size than that of training does to values: nothing to classes, directions and probabilities."""
+    closer = float(task.zoom_target(torch.ones(1, 1, 1), 0.5))
+    if closer == 1:
+        return {}
     if exported.trained_size is None:
-        return "as the network gives them: the checkpoint does not say at what size it was trained"
+        said = "as the network gives them: the checkpoint does not say at what size it was trained"
+        return {"values_at_other_sizes": said}
     height, width = exported.trained_size
-    zoom = f"max(height / {height}, width / {width})"
+    verb = "multiplied" if closer > 1 else "divided"
+    told = f"{verb} by max(height / {height}, width / {width})"
     if exported.form == "logits":
-        return f"to be multiplied by {zoom}"
-    return f"multiplied by {zoom}" + ("" if dynamic == "size" else f" = {exported.zoom(size):.6g}")
+        return {"values_at_other_sizes": f"to be {told}"}
+    return {"values_at_other_sizes": told if dynamic == "size" else f"{told} = {exported.zoom(size):.6g}"}
