@@ -236,7 +236,7 @@ def test_hours(tmp_path: Path) -> None:
     assert duration(run, [other], "cuda: y", 2.0, lambda config: 3e9).source == "estimate"
 
 
-def test_what_is_left_of_a_training(tmp_path: Path) -> None:
+def test_what_is_left_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = runs_of(write_table(tmp_path), tmp_path / "out", "plain", seeds=(0, 1, 2, 3))
     for run in runs[1:]:
         fill(run)
@@ -244,6 +244,11 @@ def test_what_is_left_of_a_training(tmp_path: Path) -> None:
     (untested.folder / "records" / "test.json").unlink()
     (begun.folder / "records" / "fit.json").unlink()
     torch.save({"global_step": 3}, begun.checkpoint)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", lambda *args, **options: begun.folder.read_bytes())  # no file that can be read
+        with pytest.raises(CheckpointError, match="cannot be read: Is a directory") as caught:
+            share_left(begun)
+    assert "remove" not in str(caught.value)  # it may be whole
     assert [share_left(run) for run in (runs[0], tested, begun, untested)] == [1.0, 0.0, 0.25, 0.0]
     begun.checkpoint.write_bytes(begun.checkpoint.read_bytes()[:-20])
     with pytest.raises(CheckpointError, match=rf"{begun.checkpoint} is damaged"):

@@ -71,7 +71,7 @@ def share_left(run: TableRun) -> float:
 
     Raises:
         DataError: Damaged records.
-        CheckpointError: A damaged checkpoint.
+        CheckpointError: A checkpoint that is damaged or cannot be read.
     """
     state = run.state()
     if state is State.DIVERGED or (state is State.DONE and (run.checkpoint.is_file() or run.tested() is not None)):
@@ -81,7 +81,12 @@ def share_left(run: TableRun) -> float:
     try:
         content = torch.load(run.checkpoint, map_location="cpu", weights_only=True, mmap=True)
         step = int(content["global_step"])
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise CheckpointError(
+            f"{run.checkpoint} cannot be read: {error.strerror or error}",
+            "look at the rights of its folder, and the disk.",
+        ) from error
+    except (EOFError, RuntimeError, ValueError, TypeError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{run.checkpoint} is damaged or no checkpoint ({type(error).__name__})",
             "remove it; the run then begins anew.",
