@@ -18,6 +18,11 @@ NAMES = [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in a
 def step(name: str, bf16: bool = False, **options: Any) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss, and gradients by parameter."""
     model = build(name, **options)
+    if options.get("channels_last"):
+        order = torch.channels_last
+        weights = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+        assert weights and all(p.is_contiguous(memory_format=order) for p in weights)
+        assert model.normalise(torch.rand(2, 3, 8, 8)).is_contiguous(memory_format=order)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         total, losses = model.training_loss(micro_batch(model, "random-label", 0, torch.float32))
     assert total.dtype == torch.float32 and all(value.dtype == torch.float32 for value in losses.values())
