@@ -38,6 +38,7 @@ RUN_OPTIONS = {
     "overwrite",
     "variant",
     "images",
+    "size",
     "per_image",
     "figures",
 }
