@@ -22,8 +22,10 @@ def test_commands_are_told_by_the_checkpoint(
     mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = save_checkpoint(small_model(), tmp_path / "last.ckpt")
-    data = {"crop_size": [24, 30], "resize": None}
-    torch.save({**torch.load(checkpoint, weights_only=True), "datamodule_hyper_parameters": data}, checkpoint)
+    content = torch.load(checkpoint, weights_only=True)
+    content["mtdense"]["data_class"] = "data_modules.nyud_atrc.NYUDAtrcDataModule"
+    content["datamodule_hyper_parameters"] = {"crop_size": [24, 30], "resize": None}
+    torch.save(content, checkpoint)
     told: list[Any] = []
 
     def predictor(self: Predictor, model: object, **options: Any) -> None:

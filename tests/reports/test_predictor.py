@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,8 @@ def test_pictures_fill_what_they_filled_in_training(tmp_path: Path) -> None:
         stored = {"input_size": data.size}
         info = CheckpointInfo(tmp_path, "", stored, "data_modules.NYUDAtrcDataModule", dict(data.hparams), {}, {})
         assert filled_in_training(info) == wanted
+        # Another class may mean something else by that name, such as crops drawn by lot.
+        assert filled_in_training(replace(info, data_class="mine.RoomsDataModule")) is None
     picture = np.random.default_rng(0).integers(0, 256, (425, 560, 3), dtype=np.uint8)
     kinds = {"depth": build_tasks({"depth": {}})["depth"]}
     sample = JointTransform(kinds, (448, 576), train=False, resize=None)(

@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -79,6 +81,21 @@ def test_a_signal_ends_it_in_order(
 
 _SWATCHES = "document.querySelectorAll('p > span > i').length"
 _MAPS = """[...document.querySelectorAll('img')].filter(i => i.naturalWidth == 300 && i.naturalHeight == 200).length"""
+
+
+def test_the_third_signal_ends_a_start_that_hangs() -> None:
+    hangs = """
+import signal
+from mtdense.cli.serve import _signals_noted
+with _signals_noted() as told:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.raise_signal(number)
+    print(len(told), flush=True)
+    signal.raise_signal(signal.SIGTERM)
+    print("still there")
+"""
+    done = subprocess.run([sys.executable, "-c", hangs], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "2\n"), done.stderr
 
 
 @pytest.mark.slow

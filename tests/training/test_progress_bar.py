@@ -37,16 +37,27 @@ def test_the_loss_is_read_as_often_as_it_is_logged(read: list[int]) -> None:
     bar, shown = ProgressBar(), []
     for trainer.global_step in range(25):
         shown.append(bar.get_metrics(trainer, L.LightningModule())["train/loss"])
-    assert read == [0, 10, 20] and shown == [*[0.0] * 10, *[10.0] * 10, *[20.0] * 5]
+    assert read == [0, 1, 10, 20] and shown == [0.0, *[1.0] * 9, *[10.0] * 10, *[20.0] * 5]
     trainer.training = False  # after a validation
     assert bar.get_metrics(trainer, L.LightningModule()) == {"train/loss": 24.0}
 
 
 def test_runs_do_so(mtdense_main: Main, tmp_path: Path, read: list[int]) -> None:
     bar = ("--trainer.enable_progress_bar", "true", "--trainer.callbacks+", "RichProgressBar")
-    code, err = mtdense_main("fit", *MULTI, *SMALL, *bar, "--run_dir", tmp_path, "--trainer.max_steps", "6")
+    code, err = mtdense_main(
+        "fit",
+        *MULTI,
+        *SMALL,
+        *bar,
+        "--run_dir",
+        tmp_path,
+        "--trainer.max_steps",
+        "6",
+        "--trainer.log_every_n_steps",
+        "3",
+    )
     assert code == 0, err
-    assert len(read) == 1
+    assert set(read) == {1, 3, 6}
 
 
 @pytest.mark.parametrize(

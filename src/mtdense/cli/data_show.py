@@ -55,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
         f"Wrote {args.out}: {number} of {counted(len(dataset), f'{args.split} image')} of {data.name}, "
         f"{', '.join(data.tasks)}"
     )
-    print(f"{used} labels are used; {withheld} that exist are left out by the label mask ({data.label_setting})")
+    print(f"labels used: {used}; left out by the label mask ({data.label_setting}): {withheld}")
     return 0

@@ -67,12 +67,20 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _signals_noted() -> Iterator[list[int]]:
-    """The numbers of signals that came: SIGTERM, and Ctrl-C; neither breaks off the start or the end of the server.
+    """The numbers of signals that came: SIGTERM, and Ctrl-C; two do not break off the start or the end of the server.
 
-    Else a server would be left, of whose start nobody has heard yet, or files that were uploaded to it.
+    Else a server would be left, of whose start nobody has heard yet, or files that were uploaded to it. The third ends
+    the program where it is, should either hang.
     """
     told: list[int] = []
-    before = [signal.signal(number, lambda number, frame: told.append(number)) for number in _SIGNALS]
+
+    def note(number: int, frame: object) -> None:
+        told.append(number)
+        if len(told) > 2:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    before = [signal.signal(number, note) for number in _SIGNALS]
     try:
         yield told
     finally:

@@ -85,8 +85,8 @@ def _check_files(
     missing = [image for image in ids if image not in pred_files]
     if missing:
         warnings.warn(
-            f"{len(missing)} of {counted(len(ids), 'image')} have no file in {preds} and count as without detections: "
-            f"{_some(missing)}",
+            f"{preds} lacks files of {len(missing)} of {counted(len(ids), 'image')}, which count as without "
+            f"detections: {_some(missing)}",
             UserWarning,
             stacklevel=3,
         )

@@ -18,7 +18,6 @@ class ProgressBar(RichProgressBar):
     """
 
     _shown: Shown | None = None
-    _steps = 0
 
     @classmethod
     def instead_of(cls, callback: Callback) -> Callback:
@@ -35,9 +34,9 @@ class ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Shown:
         """What stands beside the bar, as it was when last read."""
         often: int = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if self._shown is None or not trainer.training or self._steps % often == 0:
+        seldom = trainer.global_step <= 1 or trainer.global_step % often == 0
+        if self._shown is None or seldom or not trainer.training:
             self._shown = super().get_metrics(trainer, pl_module)
-        self._steps += int(trainer.training)
         return self._shown
 
     def _get_train_description(self, current_epoch: int) -> str:

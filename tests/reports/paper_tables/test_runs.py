@@ -250,6 +250,9 @@ def test_what_is_left_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             share_left(begun)
     assert "remove" not in str(caught.value)  # it may be whole
     assert [share_left(run) for run in (runs[0], tested, begun, untested)] == [1.0, 0.0, 0.25, 0.0]
+    torch.save({"weights": 1}, begun.checkpoint)
+    with pytest.raises(CheckpointError, match=r"cannot be read: KeyError: 'global_step'"):
+        share_left(begun)
     begun.checkpoint.write_bytes(begun.checkpoint.read_bytes()[:-20])
     with pytest.raises(CheckpointError, match=rf"{begun.checkpoint} is damaged"):
         share_left(begun)

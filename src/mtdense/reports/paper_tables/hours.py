@@ -18,6 +18,7 @@ from mtdense.reports.paper_tables.runs import TableRun
 from mtdense.reports.paper_tables.trained_as import global_batch
 from mtdense.reports.run_record import RunRecord
 from mtdense.reports.training_run import State
+from mtdense.training.checkpoint_io import check_file
 
 __all__ = ["Duration", "duration", "optimiser_steps", "share_left"]
 
@@ -87,9 +88,10 @@ def share_left(run: TableRun) -> float:
             "look at the rights of its folder, and the disk.",
         ) from error
     except (EOFError, RuntimeError, ValueError, TypeError, KeyError, pickle.UnpicklingError) as error:
+        check_file(run.checkpoint)  # says what is damaged, and what to do
         raise CheckpointError(
-            f"{run.checkpoint} is damaged or no checkpoint ({type(error).__name__})",
-            "remove it; the run then begins anew.",
+            f"{run.checkpoint} cannot be read: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            "put the run's own checkpoint there, or go on from another by `mtdense fit --resume auto`.",
         ) from error
     return min(1.0, max(0.0, 1.0 - step / optimiser_steps(run)))
 
