@@ -97,7 +97,8 @@ def test_normals_are_encoded_as_they_are_decoded(axes: str) -> None:
     assert not np.signbit(stored[0, 0]).any()
 
 
-def test_published_data_are_known_by_name() -> None:
+def test_published_data_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PublishedData, "registered", dict(PublishedData.registered))  # leaves nothing for other tests
     made = PublishedData("test_of_names", {"train": 3}, {"train": {"depth": 2, "semseg": None}}, "here")
     assert PublishedData.registered["test_of_names"] is made
     PublishedData("test_of_names", {"train": 3}, {"train": {"depth": 2, "semseg": None}}, "here")
