@@ -107,7 +107,8 @@ def test_a_fault_that_no_part_has_alone_is_not_lost():
     assert (parts[None].decoded, parts[None].corrupt) == (5, 5)
 
 
-def test_what_a_replica_should_hold():
+def test_what_a_replica_should_hold(monkeypatch):
+    monkeypatch.setattr(PublishedData, "registered", dict(PublishedData.registered))  # leaves nothing for other tests
     published = PublishedData("test_of_replicas", {"train": 8}, {"train": {"semseg": 8, "human_parts": 3}}, "here")
     expected = Expected.of(published, {"scenes": {"train": 4}})
     assert expected.counts == {"train": 4}
