@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from mtdense.cli.profile import choose_device
     from mtdense.cli.run_folder import default_run_folder
     from mtdense.core import track
-    from mtdense.models.checkpoint import load, read_checkpoint
+    from mtdense.models.checkpoint import model_of, read_checkpoint
     from mtdense.reports.canonical import plain, write_atomic
     from mtdense.reports.diagnosis import diagnose, peer_names
     from mtdense.tasks import build_tasks
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     infos = [read_checkpoint(file, args.allow_module) for file in files]
     device = choose_device(args.device)
     data = build_data(infos[0], args.config, args.options)
-    models = [load(file, args.allow_module) for file in files]
+    models = [model_of(info, args.allow_module) for info in infos]
     names = args.names or peer_names(models, files)
     _check_names(names)
     out = args.out or default_run_folder("test", None, str(files[0]), 0) / "diagnosis"

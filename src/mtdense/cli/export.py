@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return _try_all(args.architectures)
     if args.out is None:
         raise ConfigError("`mtdense export` without --out", "name a file to write.")
-    from mtdense.models.checkpoint import load, read_checkpoint
+    from mtdense.models.checkpoint import model_of, read_checkpoint
     from mtdense.reports.canonical import file_checksum
     from mtdense.reports.export import FORMATS as suffixes
     from mtdense.reports.export import ExportedModel, check_export, write_export
@@ -65,14 +65,15 @@ def run(args: argparse.Namespace) -> int:
     check_output("--out", args.out, [] if args.ckpt_path.startswith("hf://") else [Path(args.ckpt_path)])
     if args.out.suffix != suffixes[args.format]:
         raise ConfigError(f"--out {args.out} for {args.format}", f"let the name end in {suffixes[args.format]}.")
-    model = load(args.ckpt_path, args.allow_module)
+    info = read_checkpoint(args.ckpt_path, args.allow_module)
+    model, filled = model_of(info, args.allow_module), filled_in_training(info)
+    del info  # with its copy of the weights
     size = args.size or model.hparams["input_size"]
     if size is None:
         raise ConfigError(f"{args.ckpt_path} does not say its input size", "give `--size HEIGHT WIDTH`.")
     about = {"checkpoint": Path(args.ckpt_path).name}
     if not args.ckpt_path.startswith("hf://"):
         about["checkpoint_sha256"] = file_checksum(Path(args.ckpt_path))
-    filled = filled_in_training(read_checkpoint(args.ckpt_path, args.allow_module))
     exported = ExportedModel(model, args.outputs, args.tasks, filled)
     # Under another name until it is known to be right.
     draft = args.out.with_name(f".{args.out.stem}.unchecked{args.out.suffix}")

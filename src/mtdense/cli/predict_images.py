@@ -38,7 +38,7 @@ def run_images(arguments: Sequence[str]) -> int:
 
     from mtdense.data.given_camera import given_camera
     from mtdense.data.pictures import find_sources
-    from mtdense.models.checkpoint import load, read_checkpoint
+    from mtdense.models.checkpoint import model_of, read_checkpoint
     from mtdense.reports.canonical import file_checksum
     from mtdense.reports.filled import filled_in_training
     from mtdense.reports.picture_run import MANIFEST, PictureRun, Wanted
@@ -47,7 +47,7 @@ def run_images(arguments: Sequence[str]) -> int:
     sources = find_sources(args.images)
     info = read_checkpoint(args.ckpt_path, args.allow_module)
     predictor = Predictor(
-        load(args.ckpt_path, args.allow_module),
+        model_of(info, args.allow_module),
         tasks=_names(args.tasks),
         camera=None if args.camera is None else given_camera(args.camera),
         size=args.size,

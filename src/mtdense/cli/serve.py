@@ -46,13 +46,15 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--port {args.port}", "give a number from 0 to 65535.")
     if not 0 < args.max_megabytes <= 1000:
         raise ConfigError(f"--max_megabytes {args.max_megabytes:g}", "give a number above 0, at most 1000.")
-    from mtdense.models.checkpoint import load, read_checkpoint
+    from mtdense.models.checkpoint import model_of, read_checkpoint
     from mtdense.reports.filled import filled_in_training
     from mtdense.reports.predictor import Predictor
     from mtdense.reports.serve import start, stop
 
-    filled = filled_in_training(read_checkpoint(args.ckpt_path, args.allow_module))
-    predictor = Predictor(load(args.ckpt_path, args.allow_module), tasks=args.tasks, filled=filled, device=args.device)
+    info = read_checkpoint(args.ckpt_path, args.allow_module)
+    model, filled = model_of(info, args.allow_module), filled_in_training(info)
+    del info  # with its copy of the weights
+    predictor = Predictor(model, tasks=args.tasks, filled=filled, device=args.device)
     with _signals_noted() as told, tempfile.TemporaryDirectory(prefix="mtdense-serve-") as folder:
         page, address = start(predictor, args.port, args.max_megabytes, Path(folder), browser=args.open)
         try:

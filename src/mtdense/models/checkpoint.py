@@ -17,7 +17,7 @@ from mtdense.models.base import DenseModule
 from mtdense.training.checkpoint_io import check_file
 from mtdense.training.packed_weights import SUFFIX, read_packed
 
-__all__ = ["CheckpointInfo", "import_allowed", "load", "read_checkpoint", "resolve_class"]
+__all__ = ["CheckpointInfo", "import_allowed", "load", "model_of", "read_checkpoint", "resolve_class"]
 
 _TRUSTED = ("mtdense", "data_modules")
 
@@ -166,7 +166,19 @@ def load(path: str | Path, allow_modules: Sequence[str] = ()) -> DenseModule:
     Raises:
         CheckpointError: See `read_checkpoint`; also weights that do not fit the class.
     """
-    info = read_checkpoint(path, allow_modules)
+    return model_of(read_checkpoint(path, allow_modules), allow_modules)
+
+
+def model_of(info: CheckpointInfo, allow_modules: Sequence[str] = ()) -> DenseModule:
+    """The model of a checkpoint that was read, as `load` gives it.
+
+    Args:
+        info: What `read_checkpoint` gave.
+        allow_modules: As there.
+
+    Raises:
+        CheckpointError: Weights that do not fit the class.
+    """
     import_allowed(allow_modules)
     model_class = cast("type[DenseModule]", resolve_class(info.model_class, DenseModule))
     try:
@@ -175,6 +187,6 @@ def load(path: str | Path, allow_modules: Sequence[str] = ()) -> DenseModule:
         model.load_state_dict(info.state_dict)
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(
-            f"{path} does not fit {info.model_class}: {error}", "use the version of mtdense that trained it."
+            f"{info.path} does not fit {info.model_class}: {error}", "use the version of mtdense that trained it."
         ) from error
     return model.eval()
