@@ -250,7 +250,7 @@ def _too_small(patterns: _Bools, stock: _Ints, minimum: int, batch_size: int, wo
     lower = f"lower min_labelled to {fitting}" if fitting else "leave min_labelled at 0"
     return ConfigError(
         f"min_labelled {minimum} for each of {patterns.shape[1]} tasks takes batches of {counted(needed, 'image')}, "
-        f"but batch_size {batch_size} on {world_size} device{'s' if world_size > 1 else ''} makes {capacity}",
+        f"but batch_size {batch_size} on {counted(world_size, 'device')} makes {capacity}",
         f"Raise batch_size to {-(-needed // world_size)} or more, or {lower}.",
     )
 

@@ -14,18 +14,10 @@ import pytest
 from PIL import Image
 
 from mtdense.tasks.label_kind import LabelKind
+from tests.docs.fast import FAST
 
 Main = Callable[..., tuple[int, str]]
 DOCS = Path(__file__).parents[2] / "docs"
-FAST = (
-    "--model.backbone=tiny",
-    "--trainer.max_steps=2",
-    "--trainer.val_check_interval=2",
-    "--trainer.accelerator=cpu",
-    "--trainer.devices=1",
-    "--data.num_workers=0",
-    "--data.batch_size=4",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +51,7 @@ def follow(page: str, main: Main) -> None:
                 runpy.run_path(arguments[0])
                 continue
             assert program == "mtdense"
-            code, err = main(*arguments, *(FAST if arguments[0] == "fit" else ()))
+            code, err = main(*arguments, *((*FAST, "--data.batch_size=4") if arguments[0] == "fit" else ()))
             assert code == 0, f"{line}\n{err}"
 
 

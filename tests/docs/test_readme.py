@@ -13,20 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.docs.fast import FAST
+
 Main = Callable[..., tuple[int, str]]
 README = Path(__file__).parents[2] / "README.md"
-FAST = (
-    "--model.backbone=tiny",
-    "--model.preset=tiny",
-    "--trainer.max_steps=2",
-    "--trainer.val_check_interval=2",
-    "--trainer.accelerator=cpu",
-    "--trainer.devices=1",
-    "--data.num_workers=0",
-    "--data.train_images=12",
-    "--data.val_images=4",
-    "--data.test_images=4",
-)
+SMALL = ("--model.preset=tiny", "--data.train_images=12", "--data.val_images=4", "--data.test_images=4")
 
 
 def blocks(heading: str) -> list[tuple[str, str]]:
@@ -54,7 +45,7 @@ def test_ten_lines(mtdense_main: Main, tmp_path: Path, monkeypatch: pytest.Monke
         arguments = [word.replace("~", str(tmp_path)) for word in arguments]
         if arguments[0] == "predict":  # `out` is the reader's own; here it has the edges of another tool
             arguments[-1] = "predicted"
-        done, err = mtdense_main(*arguments, *(FAST if arguments[0] == "fit" else ()))
+        done, err = mtdense_main(*arguments, *((*FAST, *SMALL) if arguments[0] == "fit" else ()))
         assert done == 0, f"{line}\n{err}"
         if arguments[0] == "test":  # what the reader has of earlier runs
             for other in ("runs/demo/mine", "runs/other"):

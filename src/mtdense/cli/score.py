@@ -26,7 +26,6 @@ _PROTOCOLS: dict[str, dict[str, Any]] = {
     "pascal_context": {"max_dist": 0.0075, "target_kind": "labels"},
     "nyud": {"max_dist": 0.011, "target_kind": "labels"},
 }
-_UNITS = {"fraction": ("%", 100.0, 2), "degrees": ("°", 1.0, 2), "metres": ("m", 1.0, 4)}
 _PREDS = {
     "edges": "edge strength: 8- or 16-bit pictures, or .npy with floats in [0, 1]",
     "semseg": "class ids in one channel (grey or palette pictures, or .npy)",
@@ -268,10 +267,12 @@ def _write(args: argparse.Namespace, score: Score) -> None:
 
 
 def _table(score: Score) -> str:
+    from mtdense.reports.table_formats import readable_unit
+
     told = ", ".join(f"{key} {_text(value)}" for key, value in score.protocol.items() if value not in (None, []))
     lines = [f"{score.task}: {counted(len(score.ids), 'image')}" + (f"; {told}" if told else "")]
     for figure in score.figures:
-        unit, factor, digits = _UNITS.get(figure.unit, (figure.unit, 1.0, 4))
+        unit, factor, digits = readable_unit(figure.unit)
         arrow = "↑" if figure.higher_is_better else "↓"
         lines.append(f"  {figure.name:<18}{arrow} {figure.value * factor:10.{digits}f} {unit}")
     for name, value in score.details.items():

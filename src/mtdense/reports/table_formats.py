@@ -17,7 +17,7 @@ from mtdense.reports.canonical import plain
 from mtdense.reports.run_record import RunRecord
 from mtdense.reports.table import Column, ComparisonTable, TableRow, mean_and_deviation
 
-__all__ = ["FORMATS", "print_table", "render", "score_lines", "to_rich"]
+__all__ = ["FORMATS", "print_table", "readable_unit", "render", "score_lines", "to_rich"]
 
 # Stored unit -> (printed unit, factor, digits). Units that are not listed are printed as they are.
 _UNITS = {
@@ -28,8 +28,9 @@ _UNITS = {
 _MISSING = "–"
 
 
-def _unit(column: Column) -> tuple[str, float, int]:
-    return _UNITS.get(column.unit, (column.unit, 1.0, 4))
+def readable_unit(unit: str) -> tuple[str, float, int]:
+    """What people read of a stored unit: its sign, the factor of values, and their decimals."""
+    return _UNITS.get(unit, (unit, 1.0, 4))
 
 
 def score_lines(record: RunRecord) -> list[str]:
@@ -40,7 +41,7 @@ def score_lines(record: RunRecord) -> list[str]:
     if "val/delta_m" in record.logged:
         rows.append(("", "Δm", "↑", f"{record.logged['val/delta_m']:+.2f}", "%"))
     for metric in record.metrics:
-        unit, factor, digits = _UNITS.get(metric.unit, (metric.unit, 1.0, 4))
+        unit, factor, digits = readable_unit(metric.unit)
         arrow = "↑" if metric.higher_is_better else "↓"
         rows.append((metric.task, metric.name, arrow, f"{metric.value * factor:.{digits}f}", unit))
     if not rows:
@@ -50,7 +51,7 @@ def score_lines(record: RunRecord) -> list[str]:
 
 
 def _heading(column: Column) -> str:
-    unit = _unit(column)[0]
+    unit = readable_unit(column.unit)[0]
     arrow = "↑" if column.higher_is_better else "↓"
     return f"{column.task} {column.name} {arrow}" + (f" [{unit}]" if unit else "")
 
@@ -90,7 +91,7 @@ def _cells(table: ComparisonTable, emphasise: Callable[[str], str]) -> list[list
     """Printed cells; the best of each column is passed through `emphasise`."""
     lines = [[row.label, row.backbone or _MISSING, _millions(row.parameters)] for row in table.rows]
     for column in table.columns:
-        _, factor, digits = _unit(column)
+        _, factor, digits = readable_unit(column.unit)
         place = (column.task, column.name)
         best = _best(table.rows, lambda row, place=place: row.values.get(place), column.higher_is_better)  # type: ignore[misc]
         for i, row in enumerate(table.rows):
@@ -137,7 +138,7 @@ def _markdown(table: ComparisonTable) -> str:
 
 def _csv(table: ComparisonTable) -> str:
     """Means and deviations in columns of their own, unrounded, in the printed unit."""
-    columns = [(_heading(c), (c.task, c.name), _unit(c)[1]) for c in table.columns]
+    columns = [(_heading(c), (c.task, c.name), readable_unit(c.unit)[1]) for c in table.columns]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     heads = [f"{heading}{suffix}" for heading, _, _ in columns for suffix in ("", " std")]

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from mtdense.core.errors import ConfigError
 from mtdense.training.checkpoint_io import remove_unfinished
+from mtdense.training.distributed import gather_over_ranks
 from mtdense.training.stopping import StopSignals, stop_run
 
 __all__ = ["AMID_STEP", "RandomState", "SaveLast"]
@@ -143,11 +144,7 @@ class RandomState(Callback):
     # Not `state_dict`: Lightning would miss this callback in every test of the checkpoint, and say so.
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Writes the states of all ranks, in plain values and tensors."""
-        states = [_random_state()]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            states = [{}] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(states, _random_state())
-        checkpoint[_RANDOM_STATE] = states
+        checkpoint[_RANDOM_STATE] = gather_over_ranks(_random_state())
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps the states until training starts: setting up may draw random numbers."""
